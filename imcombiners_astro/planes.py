@@ -1,0 +1,254 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+The one door to the compiled kernels: planes in, products out.
+
+Everything the package does ends in `combine_planes`. It takes images as they
+are (any numeric type, any byte order, slices of larger arrays), a `Plan`, and
+arrays to write to. Users of arrays want `imcombiners_astro.kernels` or
+`~imcombiners_astro.combine`; this module is for those who build on them.
+"""
+
+from dataclasses import dataclass
+from math import nan
+from typing import NamedTuple
+
+import numpy as np
+
+from imcombiners_astro import _core
+
+__all__ = [
+    "FitsScaling",
+    "Plan",
+    "combine_planes",
+    "default_threads",
+    "set_default_threads",
+    "simd_level",
+    "simd_levels",
+]
+
+
+class FitsScaling(NamedTuple):
+    """
+    How the raw values of a FITS image become physical ones.
+
+    Attributes
+    ----------
+    unsigned : bool
+        The convention for unsigned integers: BSCALE = 1, BZERO = 2**(bits-1)
+        (for BITPIX = 8: signed bytes, BZERO = -128). The other fields are then
+        ignored, but for ``blank``.
+    bscale, bzero : float
+        Physical value = ``bscale * raw + bzero``, in single precision for
+        BITPIX 8, 16 and -32 and in double precision for the others, as astropy
+        computes it.
+    blank : int or None
+        Raw integer that stands for an undefined value.
+    """
+
+    unsigned: bool = False
+    bscale: float = 1.0
+    bzero: float = 0.0
+    blank: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """
+    What to do with every column of samples.
+
+    A sample that is NaN or infinite, outside ``thresholds`` (raw values) or
+    masked is absent. The rest is transformed, goes through ``steps`` and what
+    is left becomes the ``statistic``.
+
+    Parameters
+    ----------
+    statistic : str
+        "mean", "median", "lmedian" (the lower of the two middle samples),
+        "sum", "min", "max", "variance", "std", "wmean" (weighted mean), "wsum"
+        (weighted sum) or "percentile".
+    steps : tuple of (str, dict)
+        Rejection: "sigclip", "extrema" or "range", with its options.
+    work : {"f8", "f4"}
+        Workspace type. "f4" holds 8 and 16-bit integers and float32 samples
+        exactly; sums, means, spreads and bounds are in double precision anyway.
+    thresholds : (float, float), optional
+        Raw values outside are absent.
+    independent : bool
+        Every step judges the whole column, masked samples included, and the
+        union is rejected, as `ccdproc.Combiner` does. Otherwise a step sees
+        what the steps before have left.
+    transform_after : bool
+        Zero, factor and scale are applied after the rejection (as ccdproc).
+    uncertainty : {None, "std_error", "mad_error", "std_sum"}
+        std/sqrt(n), 1.4826 MAD/sqrt(n) or std*sqrt(n) of the samples used.
+    q : float, optional
+        Percentage for "percentile".
+    ddof : int
+        Delta degrees of freedom of "variance" and "std".
+    blank : float
+        Value where no sample is left; NaN stands for the default, which is NaN
+        (for sums 0).
+    """
+
+    statistic: str = "mean"
+    steps: tuple = ()
+    work: str = "f8"
+    thresholds: tuple[float, float] | None = None
+    independent: bool = False
+    transform_after: bool = False
+    uncertainty: str | None = None
+    q: float | None = None
+    ddof: int = 0
+    blank: float = nan
+
+
+def combine_planes(
+    pixels,
+    plan,
+    outputs,
+    *,
+    masks=None,
+    weights=None,
+    zero=None,
+    factor=None,
+    scale=None,
+    fits=None,
+    n_threads=None,
+):
+    """
+    Combine planes pixel by pixel.
+
+    Parameters
+    ----------
+    pixels : `~numpy.ndarray` (N, *shape), or sequence of N of shape ``shape``
+        Integers of 8 to 64 bits, float32 or float64, in either byte order. No
+        plane is copied unless its last axis is not contiguous.
+    plan : `Plan`
+        What to do.
+    outputs : dict of str to `~numpy.ndarray`
+        C-contiguous arrays to write. Of shape ``shape``: "image",
+        "uncertainty", "low", "upp", "std" (float32 or float64), "n_used",
+        "n_rejected_low", "n_rejected_high" (uint16), "mask" (bool), "nit",
+        "output_flags" (uint8). Of shape ``(N, *shape)``: "mask_rej",
+        "mask_thresh" (bool), "sample_flags" (uint8).
+    masks : bool `~numpy.ndarray` (N, *shape) or ``shape``, or sequence, optional
+        True where a sample is bad. Items of a sequence may be None.
+    weights : array-like (N,), `~numpy.ndarray` (N, *shape), or sequence, optional
+        For "wmean" and "wsum".
+    zero, factor, scale : array-like (N,), optional
+        A sample enters as ``(raw - zero) * factor / scale``.
+    fits : sequence of N `FitsScaling` or None, optional
+        For planes of raw FITS values.
+    n_threads : int, optional
+        Threads; the result does not depend on it.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not agree, options that make no sense, or an output that
+        is not contiguous, not writable or shares memory with an input.
+    TypeError
+        Arrays of a type that cannot be read or written.
+
+    Notes
+    -----
+    The interpreter is released while the kernels run. Another thread that
+    writes to the inputs meanwhile makes the result unspecified.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from imcombiners_astro.planes import Plan, combine_planes
+    >>> stack = np.array([[1, 2], [3, 4], [5, 9]], dtype=">i2")
+    >>> image = np.empty(2)
+    >>> combine_planes(stack, Plan("median", work="f4"), {"image": image})
+    >>> image
+    array([3., 4.])
+    """
+    _core.combine(
+        _readable(pixels),
+        plan,
+        outputs,
+        _readable(_one_mask_for_all(masks, pixels)),
+        _readable(weights),
+        zero,
+        factor,
+        scale,
+        fits,
+        n_threads,
+    )
+
+
+def _one_mask_for_all(masks, pixels):
+    """Repeat a single mask for every plane, without copying it."""
+    if not (isinstance(masks, np.ndarray) and len(pixels)):
+        return masks
+    shape = np.shape(pixels) if isinstance(pixels, np.ndarray) else None
+    image_shape = np.shape(pixels[0])
+    if masks.shape == image_shape and masks.shape != shape:
+        return np.broadcast_to(masks, (len(pixels), *image_shape))
+    return masks
+
+
+def _readable(planes):
+    """Copy the planes whose last axis is not contiguous; the kernels read rows."""
+    if isinstance(planes, np.ndarray):
+        return planes if _has_rows(planes, 1) else np.ascontiguousarray(planes)
+    if planes is None:
+        return None
+    return [
+        plane
+        if not isinstance(plane, np.ndarray) or _has_rows(plane, 0)
+        else np.ascontiguousarray(plane)
+        for plane in planes
+    ]
+
+
+def _has_rows(array, n_leading):
+    return (
+        array.ndim <= n_leading
+        or array.shape[-1] <= 1
+        or array.strides[-1] == array.itemsize
+    )
+
+
+def simd_level():
+    """
+    Return the instruction set in use: "base", "avx2" or "avx512".
+
+    The environment variable ``IMCOMBINERS_SIMD`` forces one. Results are the
+    same bit for bit.
+    """
+    return _core.simd_level()
+
+
+def simd_levels():
+    """Return the instruction sets that this processor has."""
+    return _core.simd_levels()
+
+
+def default_threads():
+    """
+    Return the number of threads used when a call does not say.
+
+    It is what `set_default_threads` was given, else the environment variable
+    ``RAYON_NUM_THREADS``, else the number of processors available.
+    """
+    return _core.default_threads()
+
+
+def set_default_threads(n_threads):
+    """
+    Set the number of threads used when a call does not say.
+
+    Parameters
+    ----------
+    n_threads : int
+        At least 1.
+
+    Raises
+    ------
+    ValueError
+        If ``n_threads`` is 0.
+    """
+    _core.set_default_threads(n_threads)

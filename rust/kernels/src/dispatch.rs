@@ -1,0 +1,257 @@
+//! The row operations compiled for every instruction set, and the choice among them.
+//!
+//! A table of function pointers per level and workspace type; the bodies are those of `rows.rs`, so
+//! every level gives the same bits. This is the only module with unsafe code besides `prefetch`:
+//! a function compiled for an instruction set may only run on a processor that has it.
+
+#![allow(unsafe_code)]
+
+use std::env;
+use std::sync::OnceLock;
+
+use crate::error::{Error, Result};
+use crate::order::{every_depth, Depth, Network, DEEPEST};
+use crate::sample::{Row, Work};
+
+/// Instruction sets, in ascending order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// What every processor of the architecture has (SSE2 on x86-64, NEON on ARM).
+    Base,
+    /// 256-bit vectors.
+    Avx2,
+    /// 512-bit vectors.
+    Avx512,
+}
+
+impl Level {
+    /// Its name in the environment variable `IMCOMBINERS_SIMD`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    /// The levels that this processor has.
+    pub fn available() -> Vec<Self> {
+        let mut levels = vec![Self::Base];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") {
+                levels.push(Self::Avx2);
+                if ["avx512f", "avx512bw", "avx512dq", "avx512vl"].iter().all(|name| match *name {
+                    "avx512f" => is_x86_feature_detected!("avx512f"),
+                    "avx512bw" => is_x86_feature_detected!("avx512bw"),
+                    "avx512dq" => is_x86_feature_detected!("avx512dq"),
+                    _ => is_x86_feature_detected!("avx512vl"),
+                }) {
+                    levels.push(Self::Avx512);
+                }
+            }
+        }
+        levels
+    }
+
+    /// The level in use: the best one, unless `IMCOMBINERS_SIMD` names another.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if the variable names a level that does not exist here.
+    pub fn current() -> Result<Self> {
+        static CURRENT: OnceLock<Result<Level>> = OnceLock::new();
+        CURRENT
+            .get_or_init(|| {
+                let available = Self::available();
+                match env::var("IMCOMBINERS_SIMD") {
+                    Ok(wanted) if !wanted.is_empty() => {
+                        available.iter().find(|level| level.name() == wanted).copied().ok_or_else(
+                            || {
+                                let names: Vec<_> = available.iter().map(|l| l.name()).collect();
+                                Error::option("IMCOMBINERS_SIMD", wanted, &names.join(", "))
+                            },
+                        )
+                    }
+                    _ => Ok(available.last().copied().unwrap_or(Self::Base)),
+                }
+            })
+            .clone()
+    }
+}
+
+macro_rules! operations {
+    (
+        load: { $($loader:ident),* }
+        $( $(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)?; )*
+    ) => {
+        type Load<T> = unsafe fn(&[u8], &mut [T], u64) -> bool;
+        type MiddlePair<T> = unsafe fn(&[Row<T>], usize, bool, &mut Row<T>, &mut Row<T>);
+        type Sort<T> = unsafe fn(&[Row<T>], usize, &mut [Row<T>]);
+
+        /// The row operations of one instruction set.
+        pub(crate) struct Ops<T: Work> {
+            $( $name: unsafe fn($($type),*) $(-> $ret)?, )*
+            load: [[Load<T>; 2]; 10],
+            middle_pair: [MiddlePair<T>; DEEPEST],
+            sort: [Sort<T>; DEEPEST],
+        }
+
+        impl<T: Work> Ops<T> {
+            $(
+                $(#[$doc])*
+                #[inline]
+                #[allow(clippy::too_many_arguments)]
+                pub fn $name(&self, $($arg: $type),*) $(-> $ret)? {
+                    // SAFETY: tables are handed out by `Ops::at` only, for levels this processor has.
+                    unsafe { (self.$name)($($arg),*) }
+                }
+            )*
+        }
+
+        operations! { @level BASE base inline(never) load: { $($loader),* }
+            $( $name($($arg: $type),*) $(-> $ret)?; )* }
+        #[cfg(target_arch = "x86_64")]
+        operations! { @level AVX2 avx2 target_feature(enable = "avx2")
+            load: { $($loader),* } $( $name($($arg: $type),*) $(-> $ret)?; )* }
+        #[cfg(target_arch = "x86_64")]
+        operations! { @level AVX512 avx512
+            target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")
+            load: { $($loader),* } $( $name($($arg: $type),*) $(-> $ret)?; )* }
+    };
+
+    (@level $level:ident $module:ident $feature:meta
+        load: { $($loader:ident),* }
+        $( $name:ident($($arg:ident: $type:ty),*) $(-> $ret:ty)?; )*
+    ) => {
+        mod $module {
+            use super::*;
+            use crate::rows;
+
+            // Generic functions whose body is inlined here, under this level's features.
+            $(
+                #[$feature]
+                #[allow(clippy::too_many_arguments)]
+                unsafe fn $name<T: Work>($($arg: $type),*) $(-> $ret)? {
+                    rows::$name($($arg),*)
+                }
+            )*
+            #[$feature]
+            unsafe fn middle_pair<T: Work, const N: usize>(
+                rows: &[Row<T>], w: usize, absent: bool, low: &mut Row<T>, high: &mut Row<T>,
+            ) where Depth<N>: Network<N> {
+                rows::middle_pair::<T, N>(rows, w, absent, low, high);
+            }
+            #[$feature]
+            unsafe fn sort<T: Work, const N: usize>(
+                rows: &[Row<T>], w: usize, out: &mut [Row<T>],
+            ) where Depth<N>: Network<N> {
+                rows::sort::<T, N>(rows, w, out);
+            }
+            mod load {
+                use crate::sample::{load, Work};
+                $(
+                    #[$feature]
+                    pub unsafe fn $loader<T: Work, const BIG: bool>(
+                        raw: &[u8], row: &mut [T], flip: u64,
+                    ) -> bool {
+                        load::$loader::<T, BIG>(raw, row, flip)
+                    }
+                )*
+            }
+            impl<T: Work> Ops<T> {
+                pub(super) const $level: &'static Self = &Self {
+                    $( $name: $name::<T>, )*
+                    load: [ $( [load::$loader::<T, false>, load::$loader::<T, true>] ),* ],
+                    middle_pair: every_depth!(middle_pair),
+                    sort: every_depth!(sort),
+                };
+            }
+        }
+    };
+}
+
+operations! {
+    load: { u8, i8, u16, i16, u32, i32, u64, i64, f32, f64 }
+    /// (x - zero) * factor / scale in place; returns whether any sample is now absent.
+    fn transform(row: &mut Row<T>, w: usize, zero: f64, factor: f64, scale: f64) -> bool;
+    /// Drops masked samples.
+    fn drop_masked(row: &mut Row<T>, mask: &Row<u8>, w: usize);
+    /// Drops samples that another stack lacks.
+    fn drop_absent(rows: &mut [Row<T>], other: &[Row<T>], w: usize);
+    /// Drops samples outside bounds; returns whether there were any.
+    fn drop_outside(rows: &mut [Row<T>], w: usize, low: &Row<T>, high: &Row<T>) -> bool;
+    /// Counts samples outside bounds.
+    fn count_outside(rows: &[Row<T>], w: usize, low: &Row<T>, high: &Row<T>,
+        below: &mut Row<u32>, above: &mut Row<u32>);
+    /// Drops the lowest samples of one frame.
+    fn drop_lowest(row: &mut Row<T>, w: usize, bound: &Row<T>, quota: &mut Row<u32>);
+    /// Drops the highest samples of one frame.
+    fn drop_highest(row: &mut Row<T>, w: usize, bound: &Row<T>, quota: &mut Row<u32>);
+    /// Counts samples.
+    fn count(rows: &[Row<T>], w: usize, n: &mut Row<u32>);
+    /// Sums samples.
+    fn sum(rows: &[Row<T>], w: usize, absent: bool, total: &mut Row<f64>);
+    /// Sums squared deviations.
+    fn sum_squares(rows: &[Row<T>], w: usize, absent: bool, about: &Row<f64>, total: &mut Row<f64>);
+    /// Adds one weighted frame.
+    fn add_weighted(row: &Row<T>, weight: &Row<f64>, w: usize,
+        sum_wx: &mut Row<f64>, sum_w: &mut Row<f64>);
+    /// |x - a|, in the workspace type.
+    fn deviations(rows: &[Row<T>], w: usize, about: &Row<f64>, out: &mut [Row<T>]);
+    /// |x - a|, in double precision.
+    fn wide_deviations(rows: &[Row<T>], w: usize, about: &Row<f64>, out: &mut [Row<f64>]);
+    /// Smallest and largest sample.
+    fn extremes(rows: &[Row<T>], w: usize, min: &mut Row<T>, max: &mut Row<T>);
+    /// Copies with absent samples at both ends.
+    fn copy_balanced(rows: &[Row<T>], w: usize, out: &mut [Row<T>]);
+    /// Copies with absent samples last.
+    fn copy_padded(rows: &[Row<T>], w: usize, out: &mut [Row<T>]);
+    /// Compare-exchanges rows.
+    fn exchange(rows: &mut [Row<T>], w: usize, comparators: &[(u32, u32)]);
+}
+
+impl<T: Work> Ops<T> {
+    /// The table of a level; the best available one if the processor lacks it.
+    pub fn at(level: Level) -> &'static Self {
+        let level = Level::available().into_iter().filter(|l| *l <= level).max();
+        match level.unwrap_or(Level::Base) {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => Self::AVX512,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => Self::AVX2,
+            _ => Self::BASE,
+        }
+    }
+
+    /// Reads raw samples; see [`crate::sample::load`].
+    #[inline]
+    pub fn load(&self, dtype: usize, big: bool, raw: &[u8], row: &mut [T], flip: u64) -> bool {
+        // SAFETY: as above.
+        unsafe { (self.load[dtype][usize::from(big)])(raw, row, flip) }
+    }
+
+    /// The straight-line median network of `rows.len()` frames, if there is one.
+    #[inline]
+    pub fn middle_pair(
+        &self,
+        rows: &[Row<T>],
+        w: usize,
+        absent: bool,
+        low: &mut Row<T>,
+        high: &mut Row<T>,
+    ) -> bool {
+        let Some(network) = self.middle_pair.get(rows.len().wrapping_sub(1)) else { return false };
+        // SAFETY: as above.
+        unsafe { network(rows, w, absent, low, high) }
+        true
+    }
+
+    /// The straight-line sorting network of `rows.len()` frames, if there is one.
+    #[inline]
+    pub fn sort(&self, rows: &[Row<T>], w: usize, out: &mut [Row<T>]) -> bool {
+        let Some(network) = self.sort.get(rows.len().wrapping_sub(1)) else { return false };
+        // SAFETY: as above.
+        unsafe { network(rows, w, out) }
+        true
+    }
+}

@@ -1,0 +1,50 @@
+//! Combines a stack of image planes pixel by pixel.
+//!
+//! ```text
+//!  FITS paths, ImageFileCollection, HDUs ─┐  strips of raw big-endian bytes (+BSCALE/BZERO)
+//!  CCDData / NDData lists ────────────────┤  unit check, mask → bytes, gain, uncertainty
+//!  ndarrays, masked arrays ───────────────┘  shape, dtype, options → Plan
+//!        │  each image = Plane { pixels view, mask view?, weights view?, zero, factor, scale, weight }
+//!        ▼
+//!  combine(planes, shape, plan, outputs)      blocks of pixels in parallel (rayon)
+//!    block: load N × 64 (convert, byte order, BZERO) → thresholds, mask, NaN → zero/scale
+//!           → reject, step by step → statistic → products
+//!        ▼
+//!  arrays → unit, wcs, header, uncertainty class → CCDData → FITS
+//! ```
+//!
+//! Kernels are vertical: a lane is a pixel, loops run over frames. A sample that is not used is NaN
+//! in the workspace from the moment that is known. Sums run in frame order in double precision, so
+//! the result depends on nothing but the samples: not on threads, instruction sets or block sizes.
+//!
+//! Modules, each using only those before it: [`sample`] and [`plane`] (what comes in), [`plan`]
+//! (what to do), `order` (networks), `rows` (operations on rows of pixels), [`dispatch`] (the same
+//! for every instruction set), `estimate` (center and spread), `reject`, `statistic`, `outputs`
+//! (what goes out), `combine` (the verb), `pool` (threads); `naive` is the truth for tests.
+
+#![deny(unsafe_code)]
+
+mod combine;
+pub mod dispatch;
+mod error;
+mod estimate;
+#[cfg(test)]
+mod naive;
+mod order;
+mod outputs;
+pub mod plan;
+pub mod plane;
+mod pool;
+mod prefetch;
+mod reject;
+mod rows;
+pub mod sample;
+mod statistic;
+#[cfg(test)]
+mod tests;
+
+pub use combine::{combine, MOST_FRAMES};
+pub use error::{Error, Result};
+pub use outputs::{Buffer, Kind, Outputs, Product};
+pub use pool::{default_threads, set_default_threads};
+pub use reject::{output_flags, sample_flags};

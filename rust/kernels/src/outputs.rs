@@ -1,0 +1,228 @@
+//! The products of a combination, in buffers of the caller.
+
+use crate::error::{Error, Result};
+use crate::sample::{Row, LANES};
+
+macro_rules! products {
+    ($( $(#[$doc:meta])* $product:ident = $name:literal: $kind:ident; )*) => {
+        /// What can be asked for.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Product { $( $(#[$doc])* $product, )* }
+
+        impl Product {
+            /// Every product.
+            pub const ALL: &'static [Self] = &[$(Self::$product),*];
+
+            /// Its name.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$product => $name),* }
+            }
+
+            /// The kind of buffer it needs.
+            pub fn kind(self) -> Kind {
+                match self { $(Self::$product => Kind::$kind),* }
+            }
+        }
+    };
+}
+
+/// The kind of buffer of a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A real number per pixel, single or double.
+    Real,
+    /// A byte per pixel.
+    Byte,
+    /// A 16-bit count per pixel.
+    Count,
+    /// A byte per sample.
+    Cube,
+}
+
+products! {
+    /// The combined image.
+    Image = "image": Real;
+    /// Its uncertainty.
+    Uncertainty = "uncertainty": Real;
+    /// Samples used.
+    NUsed = "n_used": Count;
+    /// 1 where no sample was left.
+    Mask = "mask": Byte;
+    /// Smallest sample used.
+    Low = "low": Real;
+    /// Largest sample used.
+    Upp = "upp": Real;
+    /// Spread of the last clipping pass.
+    Std = "std": Real;
+    /// Clipping passes that rejected something, plus one.
+    Nit = "nit": Byte;
+    /// Bits of `output_flags`.
+    OutputFlags = "output_flags": Byte;
+    /// Samples rejected at the low side.
+    NRejectedLow = "n_rejected_low": Count;
+    /// Samples rejected at the high side.
+    NRejectedHigh = "n_rejected_high": Count;
+    /// 1 for every sample not used.
+    MaskRej = "mask_rej": Cube;
+    /// 1 for every sample outside the thresholds.
+    MaskThresh = "mask_thresh": Cube;
+    /// Bits of `sample_flags`.
+    SampleFlags = "sample_flags": Cube;
+}
+
+/// Memory for one product.
+#[derive(Debug)]
+pub enum Buffer<'a> {
+    /// Single precision.
+    F32(&'a mut [f32]),
+    /// Double precision.
+    F64(&'a mut [f64]),
+    /// Bytes.
+    U8(&'a mut [u8]),
+    /// Counts.
+    U16(&'a mut [u16]),
+    /// One plane of bytes per frame.
+    Cube(Vec<&'a mut [u8]>),
+}
+
+/// All products of a combination.
+#[derive(Debug, Default)]
+pub struct Outputs<'a>(Vec<(Product, Buffer<'a>)>);
+
+impl<'a> Outputs<'a> {
+    /// No products yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a product.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if the buffer is of the wrong kind for it.
+    pub fn push(&mut self, product: Product, buffer: Buffer<'a>) -> Result<()> {
+        let fits = matches!(
+            (product.kind(), &buffer),
+            (Kind::Real, Buffer::F32(_) | Buffer::F64(_))
+                | (Kind::Byte, Buffer::U8(_))
+                | (Kind::Count, Buffer::U16(_))
+                | (Kind::Cube, Buffer::Cube(_))
+        );
+        if !fits {
+            return Err(Error::option(
+                product.name(),
+                "a buffer of another type",
+                "the type of the product",
+            ));
+        }
+        self.0.push((product, buffer));
+        Ok(())
+    }
+
+    /// Whether a product is asked for.
+    pub(crate) fn wants(&self, product: Product) -> bool {
+        self.0.iter().any(|(p, _)| *p == product)
+    }
+
+    /// Checks that every buffer holds `pixels` pixels of `frames` frames.
+    pub(crate) fn check(&self, pixels: usize, frames: usize) -> Result<()> {
+        for (product, buffer) in &self.0 {
+            match buffer {
+                Buffer::F32(b) => Error::same_length(product.name(), b.len(), pixels)?,
+                Buffer::F64(b) => Error::same_length(product.name(), b.len(), pixels)?,
+                Buffer::U8(b) => Error::same_length(product.name(), b.len(), pixels)?,
+                Buffer::U16(b) => Error::same_length(product.name(), b.len(), pixels)?,
+                Buffer::Cube(planes) => {
+                    Error::same_length(product.name(), planes.len(), frames)?;
+                    for plane in planes {
+                        Error::same_length(product.name(), plane.len(), pixels)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The products of the pixels before and from `mid` on.
+    pub(crate) fn split_at(self, mid: usize) -> (Self, Self) {
+        let (mut left, mut right) = (Vec::new(), Vec::new());
+        for (product, buffer) in self.0 {
+            let (a, b) = match buffer {
+                Buffer::F32(b) => {
+                    let (x, y) = b.split_at_mut(mid);
+                    (Buffer::F32(x), Buffer::F32(y))
+                }
+                Buffer::F64(b) => {
+                    let (x, y) = b.split_at_mut(mid);
+                    (Buffer::F64(x), Buffer::F64(y))
+                }
+                Buffer::U8(b) => {
+                    let (x, y) = b.split_at_mut(mid);
+                    (Buffer::U8(x), Buffer::U8(y))
+                }
+                Buffer::U16(b) => {
+                    let (x, y) = b.split_at_mut(mid);
+                    (Buffer::U16(x), Buffer::U16(y))
+                }
+                Buffer::Cube(planes) => {
+                    let (x, y) = planes.into_iter().map(|p| p.split_at_mut(mid)).unzip();
+                    (Buffer::Cube(x), Buffer::Cube(y))
+                }
+            };
+            left.push((product, a));
+            right.push((product, b));
+        }
+        (Self(left), Self(right))
+    }
+
+    /// Stores `len` lanes of a product from pixel `at` on.
+    pub(crate) fn each(&mut self, mut store: impl FnMut(Product, &mut Buffer<'a>)) {
+        for (product, buffer) in &mut self.0 {
+            store(*product, buffer);
+        }
+    }
+}
+
+impl Buffer<'_> {
+    /// Stores real numbers.
+    pub(crate) fn put(&mut self, at: usize, len: usize, row: &Row<f64>) {
+        match self {
+            Self::F64(b) => b[at..at + len].copy_from_slice(&row.0[..len]),
+            Self::F32(b) => {
+                for (to, from) in b[at..at + len].iter_mut().zip(&row.0) {
+                    *to = *from as f32;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Stores counts, saturating.
+    pub(crate) fn put_counts(&mut self, at: usize, len: usize, row: &Row<u32>) {
+        if let Self::U16(b) = self {
+            for (to, from) in b[at..at + len].iter_mut().zip(&row.0) {
+                *to = u16::try_from(*from).unwrap_or(u16::MAX);
+            }
+        }
+    }
+
+    /// Stores bytes.
+    pub(crate) fn put_bytes(&mut self, at: usize, len: usize, value: impl Fn(usize) -> u8) {
+        if let Self::U8(b) = self {
+            for (l, to) in b[at..at + len].iter_mut().enumerate().take(LANES) {
+                *to = value(l);
+            }
+        }
+    }
+
+    /// Stores a byte per sample.
+    pub(crate) fn put_cube(&mut self, at: usize, len: usize, value: impl Fn(usize, usize) -> u8) {
+        if let Self::Cube(planes) = self {
+            for (k, plane) in planes.iter_mut().enumerate() {
+                for (l, to) in plane[at..at + len].iter_mut().enumerate().take(LANES) {
+                    *to = value(k, l);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Planes: borrowed bytes of one image each, in whatever type, byte order and row stride they have.
+
+use crate::error::{Error, Result};
+use crate::sample::{DType, Work};
+
+/// Shape of every plane of a stack: `inner` contiguous pixels along the last axis, under any number
+/// of outer axes. A contiguous image of any dimension has no outer axes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    outer: Vec<usize>,
+    inner: usize,
+    pixels: usize,
+}
+
+impl Shape {
+    /// A shape of `outer` axes of rows of `inner` pixels.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if the number of pixels does not fit in memory.
+    pub fn new(outer: &[usize], inner: usize) -> Result<Self> {
+        let pixels = outer
+            .iter()
+            .try_fold(inner, |product, n| product.checked_mul(*n))
+            .filter(|n| *n <= isize::MAX as usize / 8)
+            .ok_or_else(|| {
+                Error::option("shape", format!("{outer:?} x {inner}"), "fewer pixels")
+            })?;
+        Ok(Self { outer: outer.to_vec(), inner, pixels })
+    }
+
+    /// Number of pixels of a plane.
+    pub fn pixels(&self) -> usize {
+        self.pixels
+    }
+}
+
+/// Samples of one plane, never copied.
+#[derive(Clone, Debug)]
+pub struct View<'a> {
+    bytes: &'a [u8],
+    dtype: DType,
+    big_endian: bool,
+    origin: usize,
+    strides: Vec<isize>,
+}
+
+impl<'a> View<'a> {
+    /// A view of `bytes` as pixels of `dtype`; pixel 0 is at byte `origin` and one step along outer
+    /// axis `i` is `strides[i]` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if the strides do not match the shape or reach outside `bytes`.
+    pub fn new(
+        bytes: &'a [u8],
+        dtype: DType,
+        big_endian: bool,
+        origin: usize,
+        strides: &[isize],
+        shape: &Shape,
+    ) -> Result<Self> {
+        Error::same_length("strides", strides.len(), shape.outer.len())?;
+        if shape.pixels > 0 {
+            let (mut low, mut high) = (origin as i128, origin as i128);
+            for (n, stride) in shape.outer.iter().zip(strides) {
+                let reach = (*n as i128 - 1) * *stride as i128;
+                *(if reach < 0 { &mut low } else { &mut high }) += reach;
+            }
+            high += shape.inner as i128 * dtype.size() as i128;
+            if low < 0 || high > bytes.len() as i128 {
+                return Err(Error::Length {
+                    argument: "bytes of a plane".into(),
+                    found: bytes.len(),
+                    expected: usize::try_from(high).unwrap_or(usize::MAX),
+                });
+            }
+        }
+        Ok(Self { bytes, dtype, big_endian, origin, strides: strides.to_vec() })
+    }
+
+    /// A contiguous plane in native byte order.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if `bytes` is too short for the shape.
+    pub fn contiguous(bytes: &'a [u8], dtype: DType, shape: &Shape) -> Result<Self> {
+        let big = cfg!(target_endian = "big");
+        Error::same_length("outer axes of a contiguous plane", shape.outer.len(), 0)?;
+        Self::new(bytes, dtype, big, 0, &[], shape)
+    }
+
+    /// Type of the pixels.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Whether the most significant byte comes first.
+    pub fn big_endian(&self) -> bool {
+        self.big_endian
+    }
+
+    /// Calls `visit(offset, bytes)` for each contiguous run of the pixels `start .. start + len`,
+    /// where `offset` counts pixels from `start`.
+    #[inline]
+    pub(crate) fn runs(
+        &self,
+        shape: &Shape,
+        start: usize,
+        len: usize,
+        mut visit: impl FnMut(usize, &'a [u8]),
+    ) {
+        let size = self.dtype.size();
+        let mut done = 0;
+        while done < len {
+            let (mut row, column) = ((start + done) / shape.inner, (start + done) % shape.inner);
+            let run = (shape.inner - column).min(len - done);
+            let mut at = self.origin as isize + (column * size) as isize;
+            for (n, stride) in shape.outer.iter().zip(&self.strides).rev() {
+                at += (row % n) as isize * stride;
+                row /= n;
+            }
+            let at = at as usize;
+            visit(done, &self.bytes[at..at + run * size]);
+            done += run;
+        }
+    }
+}
+
+/// How raw FITS values become physical ones.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FitsScaling {
+    /// BZERO = 2^(bits-1), BSCALE = 1: integers of the opposite signedness, loaded exactly.
+    pub unsigned: bool,
+    /// BSCALE, otherwise.
+    pub bscale: f64,
+    /// BZERO, otherwise.
+    pub bzero: f64,
+    /// Raw integer that stands for "undefined".
+    pub blank: Option<i64>,
+}
+
+impl FitsScaling {
+    /// Whether samples only have to be converted.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.blank.is_none() && self.bscale == 1.0 && self.bzero == 0.0
+    }
+
+    /// Reads raw samples as physical values, in the precision in which astropy scales them: single
+    /// for 8 and 16-bit integers and single floats, double for the others. Returns whether any
+    /// sample is absent.
+    pub(crate) fn load<T: Work>(&self, raw: &[u8], dtype: DType, big: bool, row: &mut [T]) -> bool {
+        let single = matches!(dtype, DType::U8 | DType::I8 | DType::U16 | DType::I16 | DType::F32);
+        let mut absent = false;
+        for (to, from) in row.iter_mut().zip(raw.chunks_exact(dtype.size())) {
+            let (integer, real) = raw_value(from, dtype, big);
+            let physical = if dtype.is_integer() && self.blank == Some(integer) {
+                f64::NAN
+            } else if single {
+                let mut value = real as f32;
+                if self.bscale != 1.0 {
+                    value *= self.bscale as f32;
+                }
+                if self.bzero != 0.0 {
+                    value += self.bzero as f32;
+                }
+                f64::from(value)
+            } else {
+                let mut value = real;
+                if self.bscale != 1.0 {
+                    value *= self.bscale;
+                }
+                if self.bzero != 0.0 {
+                    value += self.bzero;
+                }
+                value
+            };
+            let value = T::convert(physical);
+            *to = if value.is_finite() { value } else { T::NAN };
+            absent |= !value.is_finite();
+        }
+        absent
+    }
+}
+
+/// One raw sample, as an integer (0 for floats) and as a float.
+fn raw_value(bytes: &[u8], dtype: DType, big: bool) -> (i64, f64) {
+    let mut word = [0_u8; 8];
+    word[..bytes.len()].copy_from_slice(bytes);
+    if big {
+        word[..bytes.len()].reverse();
+    }
+    let bits = u64::from_le_bytes(word);
+    match dtype {
+        DType::U8 => (bits as i64, bits as f64),
+        DType::I8 => (i64::from(bits as i8), f64::from(bits as i8)),
+        DType::U16 => (bits as i64, bits as f64),
+        DType::I16 => (i64::from(bits as i16), f64::from(bits as i16)),
+        DType::U32 => (bits as i64, bits as f64),
+        DType::I32 => (i64::from(bits as i32), f64::from(bits as i32)),
+        DType::U64 => (bits as i64, bits as f64),
+        DType::I64 => (bits as i64, bits as i64 as f64),
+        DType::F32 => (0, f64::from(f32::from_bits(bits as u32))),
+        DType::F64 => (0, f64::from_bits(bits)),
+    }
+}
+
+/// One frame of a stack.
+#[derive(Clone, Debug)]
+pub struct Plane<'a> {
+    /// The samples.
+    pub pixels: View<'a>,
+    /// Bytes that are non-zero where a sample is bad.
+    pub mask: Option<View<'a>>,
+    /// Weight of every sample; `weight` is then not used.
+    pub weights: Option<View<'a>>,
+    /// Raw FITS values that still need scaling.
+    pub fits: Option<FitsScaling>,
+    /// A sample enters as `(raw - zero) * factor / scale`.
+    pub zero: f64,
+    /// See `zero`.
+    pub factor: f64,
+    /// See `zero`.
+    pub scale: f64,
+    /// Weight of the frame.
+    pub weight: f64,
+}
+
+impl<'a> Plane<'a> {
+    /// A plane of good samples, used as they are.
+    pub fn new(pixels: View<'a>) -> Self {
+        Self {
+            pixels,
+            mask: None,
+            weights: None,
+            fits: None,
+            zero: 0.0,
+            factor: 1.0,
+            scale: 1.0,
+            weight: 1.0,
+        }
+    }
+
+    /// Whether samples enter as they are.
+    pub(crate) fn is_unscaled(&self) -> bool {
+        self.zero == 0.0 && self.factor == 1.0 && self.scale == 1.0
+    }
+}

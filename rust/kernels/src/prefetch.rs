@@ -1,0 +1,24 @@
+//! Asking for the next block of a plane while this one is worked on.
+//!
+//! A block reads a few cache lines from each of many planes, which no hardware prefetcher follows.
+
+#![allow(unsafe_code)]
+
+/// Asks for the bytes that follow `bytes` in its plane: as many lines as it has itself. They need
+/// not exist.
+#[inline(always)]
+pub(crate) fn prefetch(bytes: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
+        let mut at = 0;
+        while at < bytes.len() {
+            let next = bytes.as_ptr().wrapping_add(bytes.len() + at);
+            // SAFETY: a prefetch never faults, whatever the address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(next.cast()) };
+            at += 64;
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bytes;
+}

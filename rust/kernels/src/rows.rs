@@ -1,0 +1,320 @@
+//! The operations on rows of pixels that everything is built from. Each is one plain loop over
+//! lanes, written once; `dispatch.rs` compiles it for every instruction set.
+//!
+//! `w` is the number of lanes in use, rounded up to whole vectors. Sums run over the frames in
+//! order, so that their bits depend on nothing but the samples.
+
+use crate::order::{middle, Depth, Network};
+use crate::sample::{Row, Work, LANES};
+
+/// Whole vectors only: lets the compiler drop the remainder of every loop.
+#[inline(always)]
+fn lanes(w: usize) -> usize {
+    w.min(LANES) & !15
+}
+
+/// Whether a value is present.
+#[inline(always)]
+#[allow(clippy::eq_op)]
+fn present<T: Work>(x: T) -> bool {
+    x == x
+}
+
+#[inline(always)]
+pub fn transform<T: Work>(row: &mut Row<T>, w: usize, zero: f64, factor: f64, scale: f64) -> bool {
+    let mut absent = 0_u32;
+    for l in 0..lanes(w) {
+        let x = T::convert((row.0[l].f64() - zero) * factor / scale);
+        row.0[l] = if x.is_finite() { x } else { T::NAN };
+        absent |= u32::from(!x.is_finite());
+    }
+    absent != 0
+}
+
+/// Drops the samples whose mask byte is not zero.
+#[inline(always)]
+pub fn drop_masked<T: Work>(row: &mut Row<T>, mask: &Row<u8>, w: usize) {
+    for l in 0..lanes(w) {
+        row.0[l] = if mask.0[l] != 0 { T::NAN } else { row.0[l] };
+    }
+}
+
+/// Drops the samples that are absent from `other`.
+#[inline(always)]
+pub fn drop_absent<T: Work>(rows: &mut [Row<T>], other: &[Row<T>], w: usize) {
+    for (row, other) in rows.iter_mut().zip(other) {
+        for l in 0..lanes(w) {
+            row.0[l] = if present(other.0[l]) { row.0[l] } else { T::NAN };
+        }
+    }
+}
+
+/// Drops the samples outside `low ..= high`; returns whether there were any.
+#[inline(always)]
+pub fn drop_outside<T: Work>(rows: &mut [Row<T>], w: usize, low: &Row<T>, high: &Row<T>) -> bool {
+    let mut any = 0_u32;
+    for row in rows {
+        for l in 0..lanes(w) {
+            let x = row.0[l];
+            let out = (x < low.0[l]) | (x > high.0[l]);
+            row.0[l] = if out { T::NAN } else { x };
+            any |= u32::from(out);
+        }
+    }
+    any != 0
+}
+
+/// Counts the samples below `low` and above `high`.
+#[inline(always)]
+pub fn count_outside<T: Work>(
+    rows: &[Row<T>],
+    w: usize,
+    low: &Row<T>,
+    high: &Row<T>,
+    below: &mut Row<u32>,
+    above: &mut Row<u32>,
+) {
+    *below = Row::filled(0);
+    *above = Row::filled(0);
+    for row in rows {
+        for l in 0..lanes(w) {
+            below.0[l] += u32::from(row.0[l] < low.0[l]);
+            above.0[l] += u32::from(row.0[l] > high.0[l]);
+        }
+    }
+}
+
+/// Drops samples below `bound`, and of those equal to it as many as `quota` says.
+#[inline(always)]
+pub fn drop_lowest<T: Work>(row: &mut Row<T>, w: usize, bound: &Row<T>, quota: &mut Row<u32>) {
+    for l in 0..lanes(w) {
+        let x = row.0[l];
+        let tie = (x == bound.0[l]) & (quota.0[l] > 0);
+        quota.0[l] -= u32::from(tie);
+        row.0[l] = if (x < bound.0[l]) | tie { T::NAN } else { x };
+    }
+}
+
+/// Drops samples above `bound`, and of those equal to it as many as `quota` says.
+#[inline(always)]
+pub fn drop_highest<T: Work>(row: &mut Row<T>, w: usize, bound: &Row<T>, quota: &mut Row<u32>) {
+    for l in 0..lanes(w) {
+        let x = row.0[l];
+        let tie = (x == bound.0[l]) & (quota.0[l] > 0);
+        quota.0[l] -= u32::from(tie);
+        row.0[l] = if (x > bound.0[l]) | tie { T::NAN } else { x };
+    }
+}
+
+/// Counts the samples present.
+#[inline(always)]
+pub fn count<T: Work>(rows: &[Row<T>], w: usize, n: &mut Row<u32>) {
+    *n = Row::filled(0);
+    for row in rows {
+        for l in 0..lanes(w) {
+            n.0[l] += u32::from(present(row.0[l]));
+        }
+    }
+}
+
+/// Adds `term(row, lane)` over the frames, in order, four rows to a loop so that the sums are
+/// loaded and stored a quarter as often.
+#[inline(always)]
+fn accumulate<T: Work>(
+    rows: &[Row<T>],
+    w: usize,
+    total: &mut Row<f64>,
+    term: impl Fn(f64, usize) -> f64,
+) {
+    *total = Row::filled(0.0);
+    let (fours, rest) = rows.as_chunks::<4>();
+    for [a, b, c, d] in fours {
+        for l in 0..lanes(w) {
+            let mut sum = total.0[l];
+            sum += term(a.0[l].f64(), l);
+            sum += term(b.0[l].f64(), l);
+            sum += term(c.0[l].f64(), l);
+            sum += term(d.0[l].f64(), l);
+            total.0[l] = sum;
+        }
+    }
+    for row in rest {
+        for l in 0..lanes(w) {
+            total.0[l] += term(row.0[l].f64(), l);
+        }
+    }
+}
+
+/// Sum of the samples present.
+#[inline(always)]
+pub fn sum<T: Work>(rows: &[Row<T>], w: usize, absent: bool, total: &mut Row<f64>) {
+    if absent {
+        accumulate(rows, w, total, |x, _| if present(x) { x } else { 0.0 });
+    } else {
+        accumulate(rows, w, total, |x, _| x);
+    }
+}
+
+/// Sum of (x - a)^2 over the samples present.
+#[inline(always)]
+pub fn sum_squares<T: Work>(
+    rows: &[Row<T>],
+    w: usize,
+    absent: bool,
+    about: &Row<f64>,
+    total: &mut Row<f64>,
+) {
+    if absent {
+        accumulate(rows, w, total, |x, l| {
+            let d = x - about.0[l];
+            if present(x) {
+                d * d
+            } else {
+                0.0
+            }
+        });
+    } else {
+        accumulate(rows, w, total, |x, l| {
+            let d = x - about.0[l];
+            d * d
+        });
+    }
+}
+
+/// Adds one frame's w x and w, for the samples present.
+#[inline(always)]
+pub fn add_weighted<T: Work>(
+    row: &Row<T>,
+    weight: &Row<f64>,
+    w: usize,
+    sum_wx: &mut Row<f64>,
+    sum_w: &mut Row<f64>,
+) {
+    for l in 0..lanes(w) {
+        let x = row.0[l].f64();
+        let wx = x * weight.0[l];
+        sum_wx.0[l] += if present(x) { wx } else { 0.0 };
+        sum_w.0[l] += if present(x) { weight.0[l] } else { 0.0 };
+    }
+}
+
+/// |x - a| in single or double precision; an absent sample stays absent.
+#[inline(always)]
+pub fn deviations<T: Work, D: Work>(
+    rows: &[Row<T>],
+    w: usize,
+    about: &Row<f64>,
+    out: &mut [Row<D>],
+) {
+    for (to, from) in out.iter_mut().zip(rows) {
+        for l in 0..lanes(w) {
+            to.0[l] = D::convert((from.0[l].f64() - about.0[l]).abs());
+        }
+    }
+}
+
+/// |x - a| in double precision.
+#[inline(always)]
+pub fn wide_deviations<T: Work>(rows: &[Row<T>], w: usize, about: &Row<f64>, out: &mut [Row<f64>]) {
+    deviations(rows, w, about, out);
+}
+
+/// Smallest and largest sample present; +inf and -inf where there is none.
+#[inline(always)]
+pub fn extremes<T: Work>(rows: &[Row<T>], w: usize, min: &mut Row<T>, max: &mut Row<T>) {
+    *min = Row::filled(T::INFINITY);
+    *max = Row::filled(T::NEG_INFINITY);
+    for row in rows {
+        for l in 0..lanes(w) {
+            let x = row.0[l];
+            min.0[l] = if x < min.0[l] { x } else { min.0[l] };
+            max.0[l] = if x > max.0[l] { x } else { max.0[l] };
+        }
+    }
+}
+
+/// Copies rows with absent samples replaced alternately by +inf and -inf.
+#[inline(always)]
+pub fn copy_balanced<T: Work>(rows: &[Row<T>], w: usize, out: &mut [Row<T>]) {
+    let mut fill = Row::filled(T::INFINITY);
+    let mut next = Row::filled(T::NEG_INFINITY);
+    for (to, from) in out.iter_mut().zip(rows) {
+        for l in 0..lanes(w) {
+            let x = from.0[l];
+            let (used, spare) = (fill.0[l], next.0[l]);
+            to.0[l] = if present(x) { x } else { used };
+            fill.0[l] = if present(x) { used } else { spare };
+            next.0[l] = if present(x) { spare } else { used };
+        }
+    }
+}
+
+/// Copies rows with absent samples replaced by +inf, which sorts last.
+#[inline(always)]
+pub fn copy_padded<T: Work>(rows: &[Row<T>], w: usize, out: &mut [Row<T>]) {
+    for (to, from) in out.iter_mut().zip(rows) {
+        for l in 0..lanes(w) {
+            let x = from.0[l];
+            to.0[l] = if present(x) { x } else { T::INFINITY };
+        }
+    }
+}
+
+/// Runs compare-exchanges over rows in memory.
+#[inline(always)]
+pub fn exchange<T: Work>(rows: &mut [Row<T>], w: usize, comparators: &[(u32, u32)]) {
+    for (i, j) in comparators {
+        let (i, j) = (*i as usize, *j as usize);
+        let (a, b) = (rows[i], rows[j]);
+        let (mut low, mut high) = (a, b);
+        for l in 0..lanes(w) {
+            (low.0[l], high.0[l]) = T::order(a.0[l], b.0[l]);
+        }
+        rows[i] = low;
+        rows[j] = high;
+    }
+}
+
+/// The two middle ranks of `N` frames; absent samples count alternately as highest and lowest.
+#[inline(always)]
+pub fn middle_pair<T: Work, const N: usize>(
+    rows: &[Row<T>],
+    w: usize,
+    absent: bool,
+    low: &mut Row<T>,
+    high: &mut Row<T>,
+) where
+    Depth<N>: Network<N>,
+{
+    let Ok(rows) = <&[Row<T>; N]>::try_from(rows) else { return };
+    let (i, j) = middle(N);
+    if absent {
+        for l in 0..lanes(w) {
+            let sorted = Depth::<N>::sort(Depth::<N>::balance(Depth::<N>::gather(rows, l)));
+            low.0[l] = sorted[i];
+            high.0[l] = sorted[j];
+        }
+    } else {
+        for l in 0..lanes(w) {
+            let sorted = Depth::<N>::sort(Depth::<N>::gather(rows, l));
+            low.0[l] = sorted[i];
+            high.0[l] = sorted[j];
+        }
+    }
+}
+
+/// Sorts `N` frames; absent samples come last, as +inf.
+#[inline(always)]
+pub fn sort<T: Work, const N: usize>(rows: &[Row<T>], w: usize, out: &mut [Row<T>])
+where
+    Depth<N>: Network<N>,
+{
+    let (Ok(rows), Ok(out)) = (<&[Row<T>; N]>::try_from(rows), <&mut [Row<T>; N]>::try_from(out))
+    else {
+        return;
+    };
+    for l in 0..lanes(w) {
+        let sorted = Depth::<N>::sort(Depth::<N>::pad(Depth::<N>::gather(rows, l)));
+        Depth::<N>::scatter(sorted, out, l);
+    }
+}

@@ -1,0 +1,149 @@
+//! The number that a column becomes, and its uncertainty.
+
+use crate::estimate::Kit;
+use crate::plan::{Center, Plan, Spread, Statistic, Uncertainty, MAD_TO_STD};
+use crate::sample::{Row, Work, LANES};
+
+/// Combines the samples left in a block.
+pub(crate) struct Combined {
+    pub n: Row<u32>,
+    pub image: Row<f64>,
+    pub uncertainty: Row<f64>,
+}
+
+/// Weights of a block: one row per frame, or one number per frame.
+pub(crate) enum Weights<'a> {
+    PerFrame(&'a [f64]),
+    PerSample(&'a [Row<f64>]),
+}
+
+pub(crate) fn combine<T: Work>(
+    kit: &mut Kit<T>,
+    plan: &Plan,
+    weights: &Weights,
+    v: &[Row<T>],
+    w: usize,
+    absent: bool,
+) -> Combined {
+    let n = kit.count(v, w, absent);
+    let mut image = match plan.statistic {
+        Statistic::Mean => kit.center(Center::Mean, v, w, &n, absent),
+        Statistic::Median => kit.center(Center::Median, v, w, &n, absent),
+        Statistic::LowerMedian => kit.center(Center::LowerMedian, v, w, &n, absent),
+        Statistic::Sum => {
+            let mut total = Row::filled(0.0);
+            kit.ops.sum(v, w, absent, &mut total);
+            total
+        }
+        Statistic::Min | Statistic::Max => {
+            let (mut min, mut max) = (Row::filled(T::NAN), Row::filled(T::NAN));
+            kit.ops.extremes(v, w, &mut min, &mut max);
+            let chosen = if plan.statistic == Statistic::Min { min } else { max };
+            widen(&chosen, &n)
+        }
+        Statistic::Variance { ddof } | Statistic::Std { ddof } => {
+            let mean = kit.center(Center::Mean, v, w, &n, absent);
+            if matches!(plan.statistic, Statistic::Std { .. }) {
+                kit.spread(Spread::Std { ddof }, &mean, v, w, &n, absent)
+            } else {
+                kit.variance(&mean, ddof, v, w, &n, absent)
+            }
+        }
+        Statistic::WeightedMean => {
+            let (mut total, norm) = weighted_sums(kit, weights, v, w);
+            for l in 0..LANES {
+                total.0[l] = if norm.0[l] == 0.0 { f64::NAN } else { total.0[l] / norm.0[l] };
+            }
+            total
+        }
+        Statistic::WeightedSum => weighted_sums(kit, weights, v, w).0,
+        Statistic::Percentile(q) => percentile(kit.sorted(v, w), q, &n),
+    };
+    let uncertainty = match plan.uncertainty {
+        None => Row::filled(f64::NAN),
+        Some(kind) => uncertainty(kit, kind, plan.statistic, &image, v, w, &n, absent),
+    };
+    if let Some(blank) = plan.blank {
+        for l in 0..LANES {
+            image.0[l] = if n.0[l] == 0 { blank } else { image.0[l] };
+        }
+    }
+    Combined { n, image, uncertainty }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn uncertainty<T: Work>(
+    kit: &mut Kit<T>,
+    kind: Uncertainty,
+    statistic: Statistic,
+    image: &Row<f64>,
+    v: &[Row<T>],
+    w: usize,
+    n: &Row<u32>,
+    absent: bool,
+) -> Row<f64> {
+    let (center, spread) = match kind {
+        Uncertainty::StdError | Uncertainty::StdSum => (Center::Mean, Spread::Std { ddof: 0 }),
+        Uncertainty::MadError => (Center::Median, Spread::Mad { factor: MAD_TO_STD }),
+    };
+    let about = match (statistic, center) {
+        (Statistic::Mean, Center::Mean) | (Statistic::Median, Center::Median) => *image,
+        _ => kit.center(center, v, w, n, absent),
+    };
+    let mut row = kit.spread(spread, &about, v, w, n, absent);
+    for l in 0..LANES {
+        let n = f64::from(n.0[l]);
+        row.0[l] /= n.sqrt();
+        if kind == Uncertainty::StdSum {
+            row.0[l] *= n;
+        }
+    }
+    row
+}
+
+fn weighted_sums<T: Work>(
+    kit: &Kit<T>,
+    weights: &Weights,
+    v: &[Row<T>],
+    w: usize,
+) -> (Row<f64>, Row<f64>) {
+    let (mut total, mut norm) = (Row::filled(0.0), Row::filled(0.0));
+    for (k, row) in v.iter().enumerate() {
+        match weights {
+            Weights::PerFrame(weights) => {
+                kit.ops.add_weighted(row, &Row::filled(weights[k]), w, &mut total, &mut norm);
+            }
+            Weights::PerSample(weights) => {
+                kit.ops.add_weighted(row, &weights[k], w, &mut total, &mut norm);
+            }
+        }
+    }
+    (total, norm)
+}
+
+/// In double precision; NaN where there is no sample.
+pub(crate) fn widen<T: Work>(row: &Row<T>, n: &Row<u32>) -> Row<f64> {
+    let mut out = Row::filled(f64::NAN);
+    for l in 0..LANES {
+        if n.0[l] > 0 {
+            out.0[l] = row.0[l].f64();
+        }
+    }
+    out
+}
+
+/// NumPy's "linear" method (Hyndman & Fan 1996, type 7): rank q (n - 1) / 100, interpolated from
+/// the nearer neighbour so that the result is monotonic in q.
+fn percentile<T: Work>(sorted: &[Row<T>], q: f64, n: &Row<u32>) -> Row<f64> {
+    let mut out = Row::filled(f64::NAN);
+    for l in 0..LANES {
+        let Some(last) = (n.0[l] as usize).checked_sub(1) else { continue };
+        let rank = q / 100.0 * last as f64;
+        let below = (rank.floor() as usize).min(last);
+        let t = rank - below as f64;
+        let a = sorted[below].0[l].f64();
+        let b = sorted[(below + 1).min(last)].0[l].f64();
+        out.0[l] = if t < 0.5 { a + (b - a) * t } else { b - (b - a) * (1.0 - t) };
+    }
+    out
+}

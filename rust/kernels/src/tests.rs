@@ -1,0 +1,351 @@
+//! Every instruction set against the truth, on stacks drawn at random.
+
+use proptest::prelude::*;
+
+use crate::dispatch::{Level, Ops};
+use crate::naive::{self, Pixel, Sample};
+use crate::order::{Comparators, DEEPEST};
+use crate::plan::*;
+use crate::plane::{Plane, Shape, View};
+use crate::sample::{DType, Row, LANES};
+use crate::{combine, Buffer, Outputs, Product};
+
+/// All products of a stack of columns, pixel by pixel.
+fn kernel(columns: &[Vec<Sample>], plan: &Plan, threads: usize) -> Vec<Pixel> {
+    let (pixels, frames) = (columns.len(), columns[0].len());
+    let shape = Shape::new(&[], pixels).unwrap();
+    let bytes: Vec<Vec<u8>> = (0..frames)
+        .map(|k| {
+            let raw = columns.iter().map(|column| column[k].raw);
+            if plan.single {
+                raw.flat_map(|x| (x as f32).to_be_bytes()).collect()
+            } else {
+                raw.flat_map(f64::to_be_bytes).collect()
+            }
+        })
+        .collect();
+    let masks: Vec<Vec<u8>> =
+        (0..frames).map(|k| columns.iter().map(|c| u8::from(c[k].masked)).collect()).collect();
+    let dtype = if plan.single { DType::F32 } else { DType::F64 };
+    let planes: Vec<Plane> = (0..frames)
+        .map(|k| {
+            let first = &columns[0][k];
+            let mut plane = Plane::new(View::new(&bytes[k], dtype, true, 0, &[], &shape).unwrap());
+            plane.mask = Some(View::contiguous(&masks[k], DType::U8, &shape).unwrap());
+            (plane.zero, plane.factor, plane.scale) = (first.zero, first.factor, first.scale);
+            plane.weight = first.weight;
+            plane
+        })
+        .collect();
+    let (mut image, mut uncertainty, mut std) =
+        (vec![0.0_f64; pixels], vec![0.0_f64; pixels], vec![0.0_f64; pixels]);
+    let (mut n_used, mut n_low, mut n_high) =
+        (vec![0_u16; pixels], vec![0_u16; pixels], vec![0_u16; pixels]);
+    let (mut nit, mut flags) = (vec![0_u8; pixels], vec![0_u8; pixels]);
+    let mut unused = vec![vec![0_u8; pixels]; frames];
+    let mut outputs = Outputs::new();
+    outputs.push(Product::Image, Buffer::F64(&mut image)).unwrap();
+    outputs.push(Product::Uncertainty, Buffer::F64(&mut uncertainty)).unwrap();
+    outputs.push(Product::Std, Buffer::F64(&mut std)).unwrap();
+    outputs.push(Product::NUsed, Buffer::U16(&mut n_used)).unwrap();
+    outputs.push(Product::NRejectedLow, Buffer::U16(&mut n_low)).unwrap();
+    outputs.push(Product::NRejectedHigh, Buffer::U16(&mut n_high)).unwrap();
+    outputs.push(Product::Nit, Buffer::U8(&mut nit)).unwrap();
+    outputs.push(Product::OutputFlags, Buffer::U8(&mut flags)).unwrap();
+    let planes_out = unused.iter_mut().map(Vec::as_mut_slice).collect();
+    outputs.push(Product::MaskRej, Buffer::Cube(planes_out)).unwrap();
+    combine(&planes, &shape, plan, outputs, Some(threads)).unwrap();
+    (0..pixels)
+        .map(|p| Pixel {
+            image: image[p],
+            uncertainty: uncertainty[p],
+            n_used: n_used[p].into(),
+            used: unused.iter().map(|plane| plane[p] == 0).collect(),
+            std: std[p],
+            nit: nit[p],
+            flags: flags[p],
+            n_low: n_low[p].into(),
+            n_high: n_high[p].into(),
+        })
+        .collect()
+}
+
+fn same(a: f64, b: f64) -> bool {
+    a == b || a.is_nan() && b.is_nan()
+}
+
+fn assert_same(got: &Pixel, want: &Pixel, column: &[Sample]) {
+    let equal = same(got.image, want.image)
+        && same(got.uncertainty, want.uncertainty)
+        && same(got.std, want.std)
+        && (got.n_used, &got.used, got.nit, got.flags, got.n_low, got.n_high)
+            == (want.n_used, &want.used, want.nit, want.flags, want.n_low, want.n_high);
+    assert!(equal, "got  {got:?}\nwant {want:?}\nfrom {column:?}");
+}
+
+fn value() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        6 => -100.0..100.0_f64,
+        6 => (-4..5_i32).prop_map(f64::from),
+        2 => (-50.0..50.0_f64).prop_map(|x| 1e8 + x),
+        1 => Just(f64::NAN),
+        1 => Just(f64::INFINITY),
+        1 => Just(5e3),
+    ]
+}
+
+fn center() -> impl Strategy<Value = Center> {
+    prop_oneof![Just(Center::Mean), Just(Center::Median), Just(Center::LowerMedian)]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let limit = prop_oneof![4 => 0.0..4.0_f64, 1 => Just(f64::INFINITY), 1 => Just(2.0)];
+    let spread = prop_oneof![
+        (0..2_usize).prop_map(|ddof| Spread::Std { ddof }),
+        Just(Spread::Mad { factor: MAD_TO_STD })
+    ];
+    let revert = prop_oneof![Just(Revert::Undo), Just(Revert::Ignore), Just(Revert::Closest)];
+    let nan_rule = prop_oneof![4 => Just(NanRule::Ignore), 1 => Just(NanRule::RejectNone), 1 => Just(NanRule::RejectAll)];
+    let clip = (
+        (limit.clone(), limit, center(), prop::option::of(center()), spread),
+        (prop::option::of(0..5_usize), 0..6_usize, prop::option::of(0..6_usize), revert, nan_rule),
+    )
+        .prop_map(|((low, high, center, spread_center, spread), rest)| {
+            let (maxiters, nkeep, maxrej, revert, nan_rule) = rest;
+            Step::SigmaClip(SigmaClip {
+                low,
+                high,
+                center,
+                spread_center,
+                spread,
+                maxiters,
+                nkeep,
+                maxrej,
+                revert,
+                nan_rule,
+            })
+        });
+    let extrema = (0..5_usize, 0..5_usize, any::<bool>()).prop_map(|(low, high, count)| {
+        let rule = if count { ExtremaRule::Count } else { ExtremaRule::Fraction };
+        Step::Extrema(Extrema { low, high, rule })
+    });
+    let range =
+        (-50.0..0.0_f64, 0.0..50.0_f64).prop_map(|(low, high)| Step::Range(Range { low, high }));
+    prop_oneof![4 => clip, 1 => extrema, 1 => range]
+}
+
+fn statistic() -> impl Strategy<Value = Statistic> {
+    prop_oneof![
+        Just(Statistic::Mean),
+        Just(Statistic::Median),
+        Just(Statistic::LowerMedian),
+        Just(Statistic::Sum),
+        Just(Statistic::Min),
+        Just(Statistic::Max),
+        (0..2_usize).prop_map(|ddof| Statistic::Variance { ddof }),
+        (0..2_usize).prop_map(|ddof| Statistic::Std { ddof }),
+        Just(Statistic::WeightedMean),
+        Just(Statistic::WeightedSum),
+        (0.0..=100.0_f64).prop_map(Statistic::Percentile),
+    ]
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
+    let uncertainty = prop::option::of(prop_oneof![
+        Just(Uncertainty::StdError),
+        Just(Uncertainty::MadError),
+        Just(Uncertainty::StdSum)
+    ]);
+    (
+        (statistic(), prop::collection::vec(step(), 0..3), uncertainty),
+        (prop::option::of(Just((-80.0, 1e8))), any::<bool>(), any::<bool>(), any::<bool>()),
+        prop::option::of(Just(-9.0)),
+    )
+        .prop_map(|((statistic, steps, uncertainty), flags, blank)| {
+            let (thresholds, independent, transform_after, single) = flags;
+            Plan {
+                statistic,
+                steps,
+                thresholds,
+                independent,
+                transform_after,
+                uncertainty,
+                blank,
+                single,
+            }
+        })
+}
+
+fn columns() -> impl Strategy<Value = Vec<Vec<Sample>>> {
+    let frame = (-3.0..3.0_f64, 0.5..2.0_f64, prop::bool::weighted(0.5), 0.0..2.0_f64);
+    (1..40_usize, 1..150_usize).prop_flat_map(move |(frames, pixels)| {
+        let column = prop::collection::vec((value(), prop::bool::weighted(0.1)), frames);
+        (
+            prop::collection::vec(column, pixels),
+            prop::collection::vec(frame.clone(), frames),
+            any::<bool>(),
+        )
+            .prop_map(|(columns, frames, masked)| {
+                columns
+                    .into_iter()
+                    .map(|column| {
+                        column
+                            .into_iter()
+                            .zip(&frames)
+                            .map(|((raw, mask), (zero, scale, plain, weight))| Sample {
+                                raw,
+                                masked: masked && mask,
+                                weight: *weight,
+                                zero: if *plain { 0.0 } else { *zero },
+                                factor: 1.0,
+                                scale: if *plain { 1.0 } else { *scale },
+                            })
+                            .collect()
+                    })
+                    .collect()
+            })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn kernel_is_naive(columns in columns(), plan in plan()) {
+        let got = kernel(&columns, &plan, 1);
+        for (got, column) in got.iter().zip(&columns) {
+            assert_same(got, &naive::combine(column, &plan), column);
+        }
+    }
+}
+
+/// A stack of rows of all kinds of samples, a different one for every depth.
+fn rows(depth: usize, seed: u64) -> Vec<Row<f32>> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    (0..depth)
+        .map(|_| {
+            let mut row = Row::filled(0.0);
+            for lane in &mut row.0 {
+                *lane = match next() % 8 {
+                    0 => f32::NAN,
+                    1 | 2 => (next() % 5) as f32,
+                    _ => (next() % 100_000) as f32 / 7.0 - 5000.0,
+                };
+            }
+            row
+        })
+        .collect()
+}
+
+#[test]
+fn every_level_sorts_every_depth() {
+    for depth in (1..=DEEPEST + 40).chain([100, 257]) {
+        let v = rows(depth, depth as u64);
+        let network = Comparators::new(depth);
+        for level in Level::available() {
+            let ops = Ops::<f32>::at(level);
+            let mut out = vec![Row::filled(0.0); depth];
+            if !ops.sort(&v, LANES, &mut out) {
+                ops.copy_padded(&v, LANES, &mut out);
+                ops.exchange(&mut out, LANES, &network.sort);
+            }
+            for l in 0..LANES {
+                let mut column: Vec<f32> = v
+                    .iter()
+                    .map(|row| if row.0[l].is_nan() { f32::INFINITY } else { row.0[l] })
+                    .collect();
+                column.sort_by(f32::total_cmp);
+                assert!(out.iter().map(|row| row.0[l]).eq(column), "{level:?} depth {depth}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_level_gives_the_same_bits() {
+    for depth in [1, 2, 5, 12, 31, 32, 33, 70] {
+        let v = rows(depth, 77 + depth as u64);
+        let about = Row::filled(1.25);
+        let at = |level| {
+            let ops = Ops::<f32>::at(level);
+            let (mut low, mut high) = (Row::filled(0.0), Row::filled(0.0));
+            ops.middle_pair(&v, LANES, true, &mut low, &mut high);
+            let (mut sum, mut squares) = (Row::filled(0.0), Row::filled(0.0));
+            ops.sum(&v, LANES, true, &mut sum);
+            ops.sum_squares(&v, LANES, true, &about, &mut squares);
+            let (mut below, mut above) = (Row::filled(0), Row::filled(0));
+            ops.count_outside(&v, LANES, &low, &high, &mut below, &mut above);
+            let bits = |row: Row<f64>| row.0.map(f64::to_bits);
+            (low.0.map(f32::to_bits), bits(sum), bits(squares), below.0, above.0)
+        };
+        for level in Level::available() {
+            assert_eq!(at(level), at(Level::Base), "{level:?} depth {depth}");
+        }
+    }
+}
+
+#[test]
+fn threads_do_not_matter() {
+    let columns: Vec<Vec<Sample>> = (0..20_000)
+        .map(|p| {
+            (0..12)
+                .map(|k| Sample {
+                    raw: f64::from((p * 7919 + k * 104_729) % 1000) / 3.0,
+                    masked: (p + k) % 97 == 0,
+                    weight: 1.0,
+                    zero: 0.0,
+                    factor: 1.0,
+                    scale: 1.0,
+                })
+                .collect()
+        })
+        .collect();
+    let mut plan = Plan::new(Statistic::Mean);
+    plan.steps.push(Step::SigmaClip(SigmaClip {
+        low: 1.5,
+        high: 1.5,
+        center: Center::Median,
+        spread_center: None,
+        spread: Spread::Std { ddof: 0 },
+        maxiters: None,
+        nkeep: 2,
+        maxrej: None,
+        revert: Revert::Closest,
+        nan_rule: NanRule::Ignore,
+    }));
+    let one = kernel(&columns, &plan, 1);
+    for threads in [2, 5] {
+        for (a, b) in kernel(&columns, &plan, threads).iter().zip(&one) {
+            assert_same(a, b, &[]);
+        }
+    }
+}
+
+#[test]
+fn requests_that_make_no_sense_are_refused() {
+    let shape = Shape::new(&[], 4).unwrap();
+    let bytes = vec![0_u8; 16];
+    let view = View::contiguous(&bytes, DType::F32, &shape).unwrap();
+    let planes = [Plane::new(view)];
+    let mut short = vec![0.0_f64; 3];
+    let mut outputs = Outputs::new();
+    outputs.push(Product::Image, Buffer::F64(&mut short)).unwrap();
+    let plan = Plan::new(Statistic::Mean);
+    let error = combine(&planes, &shape, &plan, outputs, None).unwrap_err();
+    assert_eq!(error.to_string(), "image: found 3 elements, expected 4");
+    assert!(combine(&[], &shape, &plan, Outputs::new(), None).is_err());
+    assert!(combine(&planes, &shape, &plan, Outputs::new(), Some(0)).is_err());
+    let q = Plan::new(Statistic::Percentile(f64::NAN));
+    assert!(combine(&planes, &shape, &q, Outputs::new(), None).is_err());
+    assert!(View::contiguous(&bytes[..15], DType::F32, &shape).is_err());
+    assert!(View::new(&bytes, DType::F32, false, 4, &[-8], &Shape::new(&[2], 2).unwrap()).is_err());
+    assert!(Shape::new(&[usize::MAX, 2], 3).is_err());
+    let mut counts = vec![0_u16; 4];
+    assert!(Outputs::new().push(Product::Image, Buffer::U16(&mut counts)).is_err());
+}

@@ -1,0 +1,383 @@
+//! NumPy arrays as planes and products: pointers, strides and types, checked here once.
+
+#![allow(unsafe_code)]
+
+use imcombiners_kernels::plane::{Plane, Shape, View};
+use imcombiners_kernels::sample::DType;
+use imcombiners_kernels::{Buffer, Outputs, Product};
+use numpy::{
+    PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadwriteArrayDyn, PyUntypedArray,
+    PyUntypedArrayMethods,
+};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::errors::to_python;
+
+/// One image of an array, or of a list of arrays.
+pub(crate) struct RawPlane<'py> {
+    name: String,
+    /// Keeps the memory alive.
+    _array: Bound<'py, PyUntypedArray>,
+    data: *const u8,
+    dtype: DType,
+    big_endian: bool,
+    shape: Vec<usize>,
+    strides: Vec<isize>,
+}
+
+/// The planes of a stack (first axis) or of a sequence of images; items may be None there.
+pub(crate) type Planes<'py> = Vec<Option<RawPlane<'py>>>;
+
+/// Reads an argument; `None` if it is None.
+pub(crate) fn planes_of<'py>(
+    name: &str,
+    value: &Bound<'py, PyAny>,
+) -> PyResult<Option<Planes<'py>>> {
+    if value.is_none() {
+        return Ok(None);
+    }
+    if let Ok(cube) = value.cast::<PyUntypedArray>() {
+        let whole = RawPlane::new(name, cube)?;
+        let Some((frames, rest)) = whole.shape.split_first() else {
+            return Err(PyValueError::new_err(format!("{name}: a 0-d array; expected a stack")));
+        };
+        return Ok(Some(
+            (0..*frames)
+                .map(|k| {
+                    Some(RawPlane {
+                        name: name.into(),
+                        _array: cube.clone(),
+                        // Stays inside the array, or at its start if that is empty.
+                        data: whole.data.wrapping_offset(k as isize * whole.strides[0]),
+                        dtype: whole.dtype,
+                        big_endian: whole.big_endian,
+                        shape: rest.to_vec(),
+                        strides: whole.strides[1..].to_vec(),
+                    })
+                })
+                .collect(),
+        ));
+    }
+    let mut planes = Vec::new();
+    for (k, item) in value.try_iter()?.enumerate() {
+        let item = item?;
+        planes.push(if item.is_none() {
+            None
+        } else {
+            let name = format!("{name}[{k}]");
+            let array = item.cast::<PyUntypedArray>().map_err(|_| {
+                PyTypeError::new_err(format!(
+                    "{name}: found {}, expected a NumPy array",
+                    item.get_type()
+                ))
+            })?;
+            Some(RawPlane::new(&name, array)?)
+        });
+    }
+    Ok(Some(planes))
+}
+
+impl<'py> RawPlane<'py> {
+    fn new(name: &str, array: &Bound<'py, PyUntypedArray>) -> PyResult<Self> {
+        let descr = array.dtype();
+        let dtype = match (descr.kind(), descr.itemsize()) {
+            (b'b' | b'u', 1) => DType::U8,
+            (b'i', 1) => DType::I8,
+            (b'u', 2) => DType::U16,
+            (b'i', 2) => DType::I16,
+            (b'u', 4) => DType::U32,
+            (b'i', 4) => DType::I32,
+            (b'u', 8) => DType::U64,
+            (b'i', 8) => DType::I64,
+            (b'f', 4) => DType::F32,
+            (b'f', 8) => DType::F64,
+            _ => {
+                return Err(PyTypeError::new_err(format!(
+                    "{name}: dtype {descr}; expected integers of 8 to 64 bits, float32 or float64"
+                )))
+            }
+        };
+        let native_big = cfg!(target_endian = "big");
+        let big_endian = match descr.byteorder() {
+            b'>' => true,
+            b'<' => false,
+            _ => native_big,
+        };
+        // SAFETY: a live array object; `data` is a plain field of it.
+        let data = unsafe { (*array.as_array_ptr()).data }.cast::<u8>().cast_const();
+        Ok(Self {
+            name: name.into(),
+            _array: array.clone(),
+            data,
+            dtype,
+            big_endian,
+            shape: array.shape().to_vec(),
+            strides: array.strides().to_vec(),
+        })
+    }
+
+    fn is_contiguous(&self) -> bool {
+        let mut expected = self.dtype.size() as isize;
+        self.shape.iter().zip(&self.strides).rev().all(|(n, stride)| {
+            let fits = *n == 1 || *stride == expected;
+            expected *= *n as isize;
+            fits
+        })
+    }
+
+    /// First and one-past-last byte of the plane.
+    fn span(&self) -> (usize, usize) {
+        if self.shape.contains(&0) {
+            return (self.data as usize, self.data as usize);
+        }
+        let (mut low, mut high) = (0_isize, 0_isize);
+        for (n, stride) in self.shape.iter().zip(&self.strides) {
+            let reach = (*n as isize - 1) * stride;
+            *(if reach < 0 { &mut low } else { &mut high }) += reach;
+        }
+        let first = (self.data as usize).wrapping_add_signed(low);
+        (first, (self.data as usize).wrapping_add_signed(high) + self.dtype.size())
+    }
+
+    fn view(&self, shape: &Shape, contiguous: bool) -> PyResult<View<'_>> {
+        let (first, end) = self.span();
+        // SAFETY: the bytes between the lowest and the highest element of a live array; they stay
+        // alive as long as `self`. Other Python threads may write them, which gives unspecified
+        // values but touches nothing else.
+        let bytes = unsafe {
+            std::slice::from_raw_parts(
+                self.data.wrapping_offset(first as isize - self.data as isize),
+                end - first,
+            )
+        };
+        let origin = self.data as usize - first;
+        let outer = if contiguous { 0 } else { self.shape.len().saturating_sub(1) };
+        if let (false, Some(stride)) = (contiguous, self.strides.last()) {
+            let rows = *stride == self.dtype.size() as isize || self.shape[outer] <= 1;
+            if !rows {
+                return Err(PyValueError::new_err(format!(
+                    "{}: rows are not contiguous (last stride {stride} bytes)",
+                    self.name
+                )));
+            }
+        }
+        View::new(bytes, self.dtype, self.big_endian, origin, &self.strides[..outer], shape)
+            .map_err(to_python)
+    }
+}
+
+/// Everything that is read, folded to the fewest axes that all planes share.
+pub(crate) struct Folded<'a, 'py> {
+    pixels: Vec<&'a RawPlane<'py>>,
+    masks: Option<&'a [Option<RawPlane<'py>>]>,
+    weights: Option<&'a [Option<RawPlane<'py>>]>,
+    image_shape: &'a [usize],
+    contiguous: bool,
+    shape: Shape,
+}
+
+impl<'a, 'py> Folded<'a, 'py> {
+    pub fn new(
+        pixels: &'a [Option<RawPlane<'py>>],
+        masks: Option<&'a [Option<RawPlane<'py>>]>,
+        weights: Option<&'a [Option<RawPlane<'py>>]>,
+    ) -> PyResult<Self> {
+        let pixels = pixels
+            .iter()
+            .enumerate()
+            .map(|(k, plane)| {
+                plane.as_ref().ok_or_else(|| {
+                    PyTypeError::new_err(format!("pixels[{k}]: found None, expected a NumPy array"))
+                })
+            })
+            .collect::<PyResult<Vec<_>>>()?;
+        let Some(first) = pixels.first() else {
+            return Err(PyValueError::new_err("pixels: no frames; expected at least one"));
+        };
+        let image_shape = first.shape.as_slice();
+        for (name, extra) in [("masks", masks), ("weights", weights)] {
+            if let Some(extra) = extra {
+                if extra.len() != pixels.len() {
+                    return Err(PyValueError::new_err(format!(
+                        "{name}: found {} planes, expected one for each of {} frames",
+                        extra.len(),
+                        pixels.len()
+                    )));
+                }
+            }
+        }
+        let extras = || masks.into_iter().chain(weights).flatten().flatten();
+        for plane in pixels.iter().copied().chain(extras()) {
+            if plane.shape != image_shape {
+                return Err(PyValueError::new_err(format!(
+                    "{}: shape {:?}, expected {:?} as the first frame",
+                    plane.name, plane.shape, image_shape
+                )));
+            }
+        }
+        for plane in masks.into_iter().flatten().flatten() {
+            if plane.dtype != DType::U8 {
+                return Err(PyTypeError::new_err(format!("{}: expected booleans", plane.name)));
+            }
+        }
+        for plane in weights.into_iter().flatten().flatten() {
+            if plane.dtype.is_integer() {
+                return Err(PyTypeError::new_err(format!("{}: expected floats", plane.name)));
+            }
+        }
+        let contiguous = pixels.iter().copied().chain(extras()).all(RawPlane::is_contiguous);
+        let shape = match image_shape.split_last() {
+            Some((inner, outer)) if !contiguous => Shape::new(outer, *inner),
+            _ => Shape::new(&[], image_shape.iter().product()),
+        }
+        .map_err(to_python)?;
+        Ok(Self { pixels, masks, weights, image_shape, contiguous, shape })
+    }
+
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The planes, without their numbers.
+    pub fn planes(&self) -> PyResult<Vec<Plane<'_>>> {
+        let view = |plane: &'a RawPlane<'py>| plane.view(&self.shape, self.contiguous);
+        let optional = |extra: Option<&'a [Option<RawPlane<'py>>]>, k: usize| {
+            extra.and_then(|planes| planes[k].as_ref()).map(view).transpose()
+        };
+        self.pixels
+            .iter()
+            .enumerate()
+            .map(|(k, plane)| {
+                let mut plane = Plane::new(view(plane)?);
+                plane.mask = optional(self.masks, k)?;
+                plane.weights = optional(self.weights, k)?;
+                Ok(plane)
+            })
+            .collect()
+    }
+
+    fn overlaps(&self, start: usize, end: usize) -> bool {
+        let extras = self.masks.into_iter().chain(self.weights).flatten().flatten();
+        self.pixels.iter().copied().chain(extras).any(|plane| {
+            let (first, last) = plane.span();
+            first < end && start < last
+        })
+    }
+}
+
+enum Target<'py> {
+    F32(PyReadwriteArrayDyn<'py, f32>),
+    F64(PyReadwriteArrayDyn<'py, f64>),
+    U8(PyReadwriteArrayDyn<'py, u8>),
+    U16(PyReadwriteArrayDyn<'py, u16>),
+    Bool(PyReadwriteArrayDyn<'py, bool>),
+}
+
+/// The arrays to write, borrowed exclusively.
+pub(crate) struct Targets<'py> {
+    all: Vec<(Product, Target<'py>)>,
+    frames: usize,
+    pixels: usize,
+}
+
+impl<'py> Targets<'py> {
+    pub fn new(outputs: &Bound<'py, PyDict>, folded: &Folded) -> PyResult<Self> {
+        let mut all = Vec::new();
+        for (name, array) in outputs {
+            let name: String = name.extract()?;
+            let Some(product) = Product::ALL.iter().find(|product| product.name() == name) else {
+                return Err(PyValueError::new_err(format!("unknown output: {name:?}")));
+            };
+            let (target, shape, start, bytes) = borrow(&name, &array)?;
+            let mut expected = folded.image_shape.to_vec();
+            if product.kind() == imcombiners_kernels::Kind::Cube {
+                expected.insert(0, folded.pixels.len());
+            }
+            // A Rust or C reader of a boolean may rely on its being 0 or 1.
+            let flags = matches!(product, Product::Mask | Product::MaskRej | Product::MaskThresh);
+            if matches!(target, Target::Bool(_)) && !flags {
+                return Err(PyTypeError::new_err(format!("output {name}: cannot write booleans")));
+            }
+            if shape != expected {
+                return Err(PyValueError::new_err(format!(
+                    "output {name}: shape {shape:?}, expected {expected:?}"
+                )));
+            }
+            if folded.overlaps(start, start + bytes) {
+                return Err(PyValueError::new_err(format!(
+                    "output {name}: shares memory with an input"
+                )));
+            }
+            all.push((*product, target));
+        }
+        Ok(Self { all, frames: folded.pixels.len(), pixels: folded.shape.pixels() })
+    }
+
+    /// The buffers of all products.
+    pub fn products(&mut self) -> PyResult<Outputs<'_>> {
+        let mut outputs = Outputs::new();
+        for (product, target) in &mut self.all {
+            let lost =
+                || PyValueError::new_err(format!("output {}: not contiguous", product.name()));
+            let cube = product.kind() == imcombiners_kernels::Kind::Cube;
+            let planes = cube.then_some((self.frames, self.pixels));
+            let buffer = match target {
+                Target::F32(array) => Buffer::F32(array.as_slice_mut().map_err(|_| lost())?),
+                Target::F64(array) => Buffer::F64(array.as_slice_mut().map_err(|_| lost())?),
+                Target::U16(array) => Buffer::U16(array.as_slice_mut().map_err(|_| lost())?),
+                Target::U8(array) => bytes(array.as_slice_mut().map_err(|_| lost())?, planes),
+                Target::Bool(array) => {
+                    let slice = array.as_slice_mut().map_err(|_| lost())?;
+                    // SAFETY: a bool is a byte, and the kernels write 0 and 1 only to the
+                    // products that are booleans.
+                    let slice = unsafe {
+                        std::slice::from_raw_parts_mut(slice.as_mut_ptr().cast::<u8>(), slice.len())
+                    };
+                    bytes(slice, planes)
+                }
+            };
+            outputs.push(*product, buffer).map_err(to_python)?;
+        }
+        Ok(outputs)
+    }
+}
+
+/// Bytes as one product, or as planes of (how many, how many pixels).
+fn bytes(slice: &mut [u8], planes: Option<(usize, usize)>) -> Buffer<'_> {
+    let Some((frames, pixels)) = planes else { return Buffer::U8(slice) };
+    let mut cube = Vec::with_capacity(frames);
+    let mut rest = slice;
+    for _ in 0..frames {
+        let (plane, others) = rest.split_at_mut(pixels.min(rest.len()));
+        cube.push(plane);
+        rest = others;
+    }
+    Buffer::Cube(cube)
+}
+
+/// An array borrowed for writing, its shape, its address and its size in bytes.
+fn borrow<'py>(
+    name: &str,
+    array: &Bound<'py, PyAny>,
+) -> PyResult<(Target<'py>, Vec<usize>, usize, usize)> {
+    macro_rules! attempt {
+        ($($variant:ident: $type:ty),*) => {$(
+            if let Ok(array) = array.cast::<PyArrayDyn<$type>>() {
+                let shape = array.shape().to_vec();
+                let (start, len) = (array.data() as usize, array.len());
+                if !array.is_c_contiguous() {
+                    return Err(PyValueError::new_err(format!("output {name}: not C-contiguous")));
+                }
+                let array = array.try_readwrite().map_err(|error| {
+                    PyValueError::new_err(format!("output {name}: {error}"))
+                })?;
+                return Ok((Target::$variant(array), shape, start, len * size_of::<$type>()));
+            }
+        )*};
+    }
+    attempt!(F32: f32, F64: f64, U8: u8, U16: u16, Bool: bool);
+    let found = array.getattr("dtype").unwrap_or_else(|_| array.get_type().into_any());
+    Err(PyTypeError::new_err(format!("output {name}: cannot write {found}")))
+}

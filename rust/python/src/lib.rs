@@ -1,0 +1,101 @@
+//! The Python face of `imcombiners-kernels`: extract, view, detach, call, wrap. No pixel is touched
+//! here.
+
+// The attribute macros of pyo3 write items of their own.
+#![allow(missing_docs)]
+
+mod arrays;
+mod errors;
+mod options;
+
+use imcombiners_kernels as kernels;
+use pyo3::prelude::*;
+
+/// Rust core of imcombiners_astro.
+#[pymodule]
+mod _core {
+    use pyo3::exceptions::PyValueError;
+    use pyo3::prelude::*;
+    use pyo3::types::PyDict;
+
+    use super::kernels;
+    use crate::arrays::{planes_of, Folded, Targets};
+    use crate::errors::to_python;
+    use crate::options::{fits_of, plan_of, vector_of};
+
+    /// Combines planes under a plan into outputs; see `planes.combine_planes`.
+    #[pyfunction]
+    #[pyo3(signature = (pixels, plan, outputs, masks, weights, zero, factor, scale, fits, n_threads))]
+    #[allow(clippy::too_many_arguments)]
+    fn combine<'py>(
+        py: Python<'py>,
+        pixels: &Bound<'py, PyAny>,
+        plan: &Bound<'py, PyAny>,
+        outputs: &Bound<'py, PyDict>,
+        masks: &Bound<'py, PyAny>,
+        weights: &Bound<'py, PyAny>,
+        zero: &Bound<'py, PyAny>,
+        factor: &Bound<'py, PyAny>,
+        scale: &Bound<'py, PyAny>,
+        fits: &Bound<'py, PyAny>,
+        n_threads: Option<usize>,
+    ) -> PyResult<()> {
+        let plan = plan_of(plan)?;
+        let pixels = planes_of("pixels", pixels)?.unwrap_or_default();
+        let n = pixels.len();
+        let masks = planes_of("masks", masks)?;
+        let zero = vector_of("zero", zero, n)?;
+        let factor = vector_of("factor", factor, n)?;
+        let scale = vector_of("scale", scale, n)?;
+        let fits = fits_of(fits, n)?;
+        // One-dimensional weights of anything but one-dimensional planes belong to frames.
+        let per_frame = vector_of("weights", weights, n);
+        let (weight, weights) = match per_frame {
+            Ok(vector) => (vector, None),
+            Err(_) => (None, planes_of("weights", weights)?),
+        };
+        let folded = Folded::new(&pixels, masks.as_deref(), weights.as_deref())?;
+        let mut planes = folded.planes()?;
+        for (k, plane) in planes.iter_mut().enumerate() {
+            let at = |vector: &Option<Vec<f64>>, default| vector.as_ref().map_or(default, |v| v[k]);
+            plane.zero = at(&zero, 0.0);
+            plane.factor = at(&factor, 1.0);
+            plane.scale = at(&scale, 1.0);
+            plane.weight = at(&weight, 1.0);
+            plane.fits = fits.as_ref().and_then(|fits| fits[k]);
+        }
+        let mut targets = Targets::new(outputs, &folded)?;
+        let products = targets.products()?;
+        let shape = folded.shape();
+        py.detach(|| kernels::combine(&planes, shape, &plan, products, n_threads))
+            .map_err(to_python)
+    }
+
+    /// Instruction set in use: "base", "avx2" or "avx512".
+    #[pyfunction]
+    fn simd_level() -> PyResult<&'static str> {
+        kernels::dispatch::Level::current().map(kernels::dispatch::Level::name).map_err(to_python)
+    }
+
+    /// Instruction sets this processor has.
+    #[pyfunction]
+    fn simd_levels() -> Vec<&'static str> {
+        kernels::dispatch::Level::available().into_iter().map(|level| level.name()).collect()
+    }
+
+    /// Threads used when a call does not say.
+    #[pyfunction]
+    fn default_threads() -> usize {
+        kernels::default_threads()
+    }
+
+    /// Sets the threads used when a call does not say.
+    #[pyfunction]
+    fn set_default_threads(n: usize) -> PyResult<()> {
+        if n == 0 {
+            return Err(PyValueError::new_err("n_threads: 0; expected at least 1"));
+        }
+        kernels::set_default_threads(n);
+        Ok(())
+    }
+}
