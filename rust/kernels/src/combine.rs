@@ -253,8 +253,11 @@ fn load<T: Work>(
     let w = len.next_multiple_of(16);
     let mut absent = false;
     for (plane, row) in job.planes.iter().zip(&mut scratch.v) {
-        let (view, dtype) = (&plane.pixels, plane.pixels.dtype());
-        let flip = if plane.fits.is_some_and(|f| f.unsigned) { dtype.sign_bit() } else { 0 };
+        let (view, stored) = (&plane.pixels, plane.pixels.dtype());
+        let (dtype, flip) = match plane.fits {
+            Some(fits) if fits.unsigned => (stored.opposite(), stored.sign_bit()),
+            _ => (stored, 0),
+        };
         let scaling = plane.fits.filter(|fits| !fits.is_plain());
         view.runs(job.shape, start, len, |offset, bytes| {
             prefetch(bytes);

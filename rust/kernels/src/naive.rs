@@ -56,7 +56,7 @@ pub(crate) fn combine(samples: &[Sample], plan: &Plan) -> Pixel {
         n_low: 0,
         n_high: 0,
     };
-    let mask = |column: &mut Vec<f64>| {
+    let mask = |column: &mut [f64]| {
         for (x, s) in column.iter_mut().zip(samples) {
             if s.masked {
                 *x = f64::NAN;
@@ -153,7 +153,7 @@ fn statistic(column: &[f64], samples: &[Sample], statistic: Statistic) -> f64 {
     }
 }
 
-fn reject(column: &mut Vec<f64>, step: &Step, pixel: &mut Pixel) {
+fn reject(column: &mut [f64], step: &Step, pixel: &mut Pixel) {
     match step {
         Step::SigmaClip(step) => sigma_clip(column, step, pixel),
         Step::Extrema(step) => extrema(column, step, pixel),
@@ -184,7 +184,7 @@ fn extrema(column: &mut [f64], step: &Extrema, pixel: &mut Pixel) {
     pixel.n_high += high;
 }
 
-fn sigma_clip(column: &mut Vec<f64>, step: &SigmaClip, pixel: &mut Pixel) {
+fn sigma_clip(column: &mut [f64], step: &SigmaClip, pixel: &mut Pixel) {
     let spoiled = column.iter().any(|x| x.is_nan());
     match step.nan_rule {
         NanRule::RejectNone if spoiled => return,

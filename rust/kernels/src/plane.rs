@@ -140,7 +140,7 @@ pub struct FitsScaling {
 impl FitsScaling {
     /// Whether samples only have to be converted.
     pub(crate) fn is_plain(&self) -> bool {
-        self.blank.is_none() && self.bscale == 1.0 && self.bzero == 0.0
+        self.unsigned || self.blank.is_none() && self.bscale == 1.0 && self.bzero == 0.0
     }
 
     /// Reads raw samples as physical values, in the precision in which astropy scales them: single

@@ -50,6 +50,21 @@ impl DType {
         !matches!(self, Self::F32 | Self::F64)
     }
 
+    /// The integer type of the same size and the opposite signedness.
+    pub const fn opposite(self) -> Self {
+        match self {
+            Self::U8 => Self::I8,
+            Self::I8 => Self::U8,
+            Self::U16 => Self::I16,
+            Self::I16 => Self::U16,
+            Self::U32 => Self::I32,
+            Self::I32 => Self::U32,
+            Self::U64 => Self::I64,
+            Self::I64 => Self::U64,
+            float => float,
+        }
+    }
+
     /// The bit that FITS flips to store unsigned integers as signed ones (and signed bytes as
     /// unsigned): BZERO = 2^(bits-1), BSCALE = 1.
     pub const fn sign_bit(self) -> u64 {

@@ -6,7 +6,7 @@ use crate::dispatch::{Level, Ops};
 use crate::naive::{self, Pixel, Sample};
 use crate::order::{Comparators, DEEPEST};
 use crate::plan::*;
-use crate::plane::{Plane, Shape, View};
+use crate::plane::{FitsScaling, Plane, Shape, View};
 use crate::sample::{DType, Row, LANES};
 use crate::{combine, Buffer, Outputs, Product};
 
@@ -325,6 +325,30 @@ fn threads_do_not_matter() {
             assert_same(a, b, &[]);
         }
     }
+}
+
+#[test]
+fn unsigned_integers_of_fits() {
+    let plan = Plan::new(Statistic::Mean);
+    let unsigned = FitsScaling { unsigned: true, bscale: 1.0, bzero: 0.0, blank: None };
+    let check = |dtype: DType, bytes: &[u8], want: &[f64]| {
+        let shape = Shape::new(&[], want.len()).unwrap();
+        let mut plane = Plane::new(View::new(bytes, dtype, true, 0, &[], &shape).unwrap());
+        plane.fits = Some(unsigned);
+        let mut image = vec![0.0; want.len()];
+        let mut outputs = Outputs::new();
+        outputs.push(Product::Image, Buffer::F64(&mut image)).unwrap();
+        combine(&[plane], &shape, &plan, outputs, None).unwrap();
+        assert_eq!(image, want);
+    };
+    check(
+        DType::I16,
+        &[0x80, 0x00, 0xff, 0xff, 0, 0, 0x7f, 0xff],
+        &[0.0, 32767.0, 32768.0, 65535.0],
+    );
+    check(DType::U8, &[0, 127, 128, 255], &[-128.0, -1.0, 0.0, 127.0]);
+    check(DType::I32, &[0x7f, 0xff, 0xff, 0xff], &[4_294_967_295.0]);
+    check(DType::I64, &[0; 8], &[9_223_372_036_854_775_808.0]);
 }
 
 #[test]
