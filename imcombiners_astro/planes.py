@@ -8,6 +8,7 @@ arrays to write to. Users of arrays want `imcombiners_astro.kernels` or
 `~imcombiners_astro.combine`; this module is for those who build on them.
 """
 
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass
 from math import nan
 from typing import NamedTuple
@@ -181,21 +182,22 @@ def combine_planes(
 
 def _one_mask_for_all(masks, pixels):
     """Repeat a single mask for every plane, without copying it."""
-    if not (isinstance(masks, np.ndarray) and len(pixels)):
+    stacked = pixels.ndim > 0 if isinstance(pixels, np.ndarray) else True
+    if not (isinstance(masks, np.ndarray) and stacked and isinstance(pixels, Sized)):
         return masks
-    shape = np.shape(pixels) if isinstance(pixels, np.ndarray) else None
+    if not len(pixels):
+        return masks
     image_shape = np.shape(pixels[0])
-    if masks.shape == image_shape and masks.shape != shape:
-        return np.broadcast_to(masks, (len(pixels), *image_shape))
-    return masks
+    one = masks.shape == image_shape
+    return np.broadcast_to(masks, (len(pixels), *image_shape)) if one else masks
 
 
 def _readable(planes):
     """Copy the planes whose last axis is not contiguous; the kernels read rows."""
     if isinstance(planes, np.ndarray):
         return planes if _has_rows(planes, 1) else np.ascontiguousarray(planes)
-    if planes is None:
-        return None
+    if not isinstance(planes, Iterable):
+        return planes
     return [
         plane
         if not isinstance(plane, np.ndarray) or _has_rows(plane, 0)

@@ -5,16 +5,19 @@ use crate::error::{Error, Result};
 use crate::estimate::Kit;
 use crate::order::Comparators;
 use crate::outputs::{Outputs, Product};
-use crate::plan::{Plan, Step};
+use crate::plan::{Center, NanRule, Plan, Step};
 use crate::plane::{Plane, Shape};
 use crate::pool;
 use crate::prefetch::prefetch;
-use crate::reject::{self, output_flags, sample_flags, Report};
+use crate::reject::{self, output_flags, sample_flags, Report, Settled};
 use crate::sample::{DType, Row, Work, LANES};
 use crate::statistic::{self, widen, Weights};
 
 /// Below this many samples a second thread costs more than it brings.
 const SAMPLES_PER_THREAD: usize = 100_000;
+
+/// Blocks that are loaded together: rows of 256 pixels are long enough for the memory system.
+const BLOCKS: usize = 4;
 
 /// Most frames in a stack (counts are 16-bit).
 pub const MOST_FRAMES: usize = u16::MAX as usize;
@@ -40,6 +43,12 @@ pub fn combine(
         ));
     }
     outputs.check(shape.pixels(), planes.len())?;
+    if plan.uncertainty.is_none() && outputs.wants(Product::Uncertainty) {
+        return Err(Error::option("uncertainty", "None", "a kind, as that output is asked for"));
+    }
+    for (k, plane) in planes.iter().enumerate() {
+        plane.check(k)?;
+    }
     if threads == Some(0) {
         return Err(Error::option("n_threads", 0, "at least 1"));
     }
@@ -64,6 +73,8 @@ struct Job<'a, T: Work> {
     scaled: bool,
     masked: bool,
     weighted: bool,
+    /// Whether a step asks which lanes have a sample that is not finite.
+    spoils: bool,
 }
 
 impl<'a, T: Work> Job<'a, T> {
@@ -86,6 +97,9 @@ impl<'a, T: Work> Job<'a, T> {
             masked: planes.iter().any(|plane| plane.mask.is_some()),
             weighted: plan.statistic.is_weighted()
                 && planes.iter().any(|plane| plane.weights.is_some()),
+            spoils: plan.steps.iter().any(
+                |step| matches!(step, Step::SigmaClip(clip) if clip.nan_rule != NanRule::Ignore),
+            ),
         }
     }
 }
@@ -120,9 +134,9 @@ fn halve<T: Work>(job: &Job<T>, start: usize, len: usize, grain: usize, outputs:
 
 /// Room for one block, used again for the next.
 struct Scratch<T> {
-    v: Vec<Row<T>>,
-    /// Columns that need more clipping passes; then, what independent steps reject.
+    /// Columns that need more clipping passes.
     dense: Vec<Row<T>>,
+    /// What independent steps leave, and what one of them leaves.
     used: Vec<Row<T>>,
     judged: Vec<Row<T>>,
     masks: Vec<Row<u8>>,
@@ -133,8 +147,8 @@ struct Scratch<T> {
 fn blocks<T: Work>(job: &Job<T>, start: usize, len: usize, mut outputs: Outputs) {
     let frames = job.planes.len();
     let mut kit = Kit::new(job.ops, job.wide, &job.network, job.exact);
+    let mut stack = vec![Row::filled(T::NAN); frames * BLOCKS];
     let mut scratch = Scratch {
-        v: vec![Row::filled(T::NAN); frames],
         dense: Vec::new(),
         used: Vec::new(),
         judged: Vec::new(),
@@ -145,87 +159,104 @@ fn blocks<T: Work>(job: &Job<T>, start: usize, len: usize, mut outputs: Outputs)
     if outputs.wants(Product::MaskThresh) {
         scratch.outside = vec![Row::filled(0); frames];
     }
-    let mut report = Report::new(frames, outputs.wants(Product::SampleFlags));
-    let mut done = 0;
-    while done < len {
-        let here = (len - done).min(LANES);
-        report.reset();
-        block(job, start + done, here, done, &mut kit, &mut scratch, &mut report, &mut outputs);
-        done += here;
+    let counts = outputs.wants(Product::NRejectedLow) || outputs.wants(Product::NRejectedHigh);
+    // Where steps judge what others reject too, counting needs to know every sample's side.
+    let sides = counts && job.plan.independent && (job.masked || job.plan.steps.len() > 1);
+    let mut report = Report::new(frames, outputs.wants(Product::SampleFlags), sides);
+    for first in (0..len).step_by(LANES * BLOCKS) {
+        let infinite = load(job, start + first, (len - first).min(LANES * BLOCKS), &mut stack);
+        for ((v, not_finite), at) in
+            stack.chunks_exact_mut(frames).zip(infinite).zip((first..len).step_by(LANES))
+        {
+            let place = Place { start: start + at, len: (len - at).min(LANES), at };
+            report.reset();
+            block(job, place, v, not_finite, &mut kit, &mut scratch, &mut report, &mut outputs);
+        }
     }
 }
 
-#[allow(clippy::too_many_arguments)]
+/// Which pixels a block holds.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The first one in the planes.
+    start: usize,
+    /// How many.
+    len: usize,
+    /// The first one in the outputs.
+    at: usize,
+}
+
 fn block<T: Work>(
     job: &Job<T>,
-    start: usize,
-    len: usize,
-    at: usize,
+    place: Place,
+    v: &mut [Row<T>],
+    not_finite: bool,
     kit: &mut Kit<T>,
     scratch: &mut Scratch<T>,
     report: &mut Report,
     outputs: &mut Outputs,
 ) {
     let plan = job.plan;
+    let len = place.len;
     let w = len.next_multiple_of(16);
-    let mut absent = load(job, start, len, scratch, report);
-    let premasked = if job.masked { load_masks(job, start, len, scratch, report) } else { false };
-    if job.masked && !plan.independent && premasked {
-        for (row, mask) in scratch.v.iter_mut().zip(&scratch.masks) {
-            kit.ops.drop_masked(row, mask, w);
-        }
+    let mut absent = screen(job, v, w, not_finite, scratch, report);
+    let premasked = job.masked && load_masks(job, place, scratch, report);
+    if premasked && !plan.independent {
+        drop_masked(kit, v, &scratch.masks, w);
         absent = true;
     }
     if job.scaled && !plan.transform_after {
-        absent |= transform(job, scratch, w);
+        absent |= transform(job, v, w, report);
     }
-    let before = report.samples.is_some().then(|| scratch.v.clone());
+    let before = report.samples.is_some().then(|| v.to_vec());
+    let mut settled = None;
     if plan.independent && (premasked || plan.steps.len() > 1) {
-        scratch.used.clone_from(&scratch.v);
+        scratch.used.clear();
+        scratch.used.extend_from_slice(v);
+        if premasked {
+            drop_masked(kit, &mut scratch.used, &scratch.masks, w);
+        }
         let any = absent;
         for step in &plan.steps {
-            scratch.judged.clone_from(&scratch.v);
+            scratch.judged.clear();
+            scratch.judged.extend_from_slice(v);
             let mut judged = any;
-            apply(kit, step, &mut scratch.judged, w, &mut judged, &mut scratch.dense, report);
+            let room = &mut scratch.dense;
+            apply(kit, step, &mut scratch.judged, w, &mut judged, room, report, None);
+            report.count_sides(&scratch.used);
             absent |= judged;
             kit.ops.drop_absent(&mut scratch.used, &scratch.judged, w);
         }
-        std::mem::swap(&mut scratch.v, &mut scratch.used);
-        if premasked {
-            for (row, mask) in scratch.v.iter_mut().zip(&scratch.masks) {
-                kit.ops.drop_masked(row, mask, w);
-            }
-            absent = true;
-        }
+        v.copy_from_slice(&scratch.used);
+        absent |= premasked;
     } else {
+        let known = if job.scaled && plan.transform_after { None } else { plan.statistic.center() };
         for step in &plan.steps {
-            apply(kit, step, &mut scratch.v, w, &mut absent, &mut scratch.dense, report);
+            settled = apply(kit, step, v, w, &mut absent, &mut scratch.dense, report, known);
         }
     }
-    if let (Some(samples), Some(before)) = (&mut report.samples, before) {
-        for ((flags, row), before) in samples.iter_mut().zip(&scratch.v).zip(&before) {
-            for l in 0..len {
-                let rejected = before.0[l].f64().is_finite() && row.0[l].f64().is_nan();
-                if rejected && flags.0[l] & sample_flags::INPUT_MASK == 0 {
-                    flags.0[l] |= sample_flags::ALGORITHM;
-                }
-            }
-        }
+    if let Some(before) = before {
+        let available = |k: usize, l: usize| before[k].0[l].f64().is_finite();
+        report.flag_if(sample_flags::ALGORITHM, sample_flags::INPUT_MASK, |k, l| {
+            available(k, l) && v[k].0[l].f64().is_nan()
+        });
     }
     if job.scaled && plan.transform_after {
-        absent |= transform(job, scratch, w);
+        absent |= transform(job, v, w, report);
+        settled = None;
     }
     let weights = if job.weighted {
-        load_weights(job, start, len, scratch);
+        load_weights(job, place, scratch);
         Weights::PerSample(&scratch.weights)
     } else {
         Weights::PerFrame(&job.weights)
     };
-    let combined = statistic::combine(kit, plan, &weights, &scratch.v, w, absent);
-    store(kit, scratch, &combined, report, w, at, len, outputs);
+    let combined = statistic::combine(kit, plan, &weights, v, w, absent, settled);
+    store(kit, v, &scratch.outside, &combined, report, place, outputs);
 }
 
-/// One step of rejection.
+/// One step of rejection. Clipping also tells what it leaves, with its center if that is `known`
+/// to be wanted.
 fn apply<T: Work>(
     kit: &mut Kit<T>,
     step: &Step,
@@ -234,80 +265,111 @@ fn apply<T: Work>(
     absent: &mut bool,
     dense: &mut Vec<Row<T>>,
     report: &mut Report,
-) {
+    known: Option<Center>,
+) -> Option<Settled> {
     match step {
-        Step::SigmaClip(step) => reject::sigma_clip(kit, step, v, w, absent, dense, report),
-        Step::Extrema(step) => reject::extrema(kit, step, v, w, absent, report),
-        Step::Range(step) => reject::range(kit, step, v, w, absent, report),
+        Step::SigmaClip(step) => {
+            let wanted = known == Some(step.center);
+            Some(reject::sigma_clip(kit, step, v, w, absent, dense, report, wanted))
+        }
+        Step::Extrema(step) => {
+            reject::extrema(kit, step, v, w, absent, report);
+            None
+        }
+        Step::Range(step) => {
+            reject::range(kit, step, v, w, absent, report);
+            None
+        }
     }
 }
 
-/// Loads the samples of a block; returns whether any is absent.
-fn load<T: Work>(
-    job: &Job<T>,
-    start: usize,
-    len: usize,
-    scratch: &mut Scratch<T>,
-    report: &mut Report,
-) -> bool {
-    let w = len.next_multiple_of(16);
-    let mut absent = false;
-    for (plane, row) in job.planes.iter().zip(&mut scratch.v) {
+/// Loads the samples of up to [`BLOCKS`] blocks, frame after frame of each; tells for every block
+/// whether any sample is not finite.
+fn load<T: Work>(job: &Job<T>, start: usize, len: usize, stack: &mut [Row<T>]) -> [bool; BLOCKS] {
+    let frames = job.planes.len();
+    let mut infinite = [false; BLOCKS];
+    for (k, plane) in job.planes.iter().enumerate() {
         let (view, stored) = (&plane.pixels, plane.pixels.dtype());
         let (dtype, flip) = match plane.fits {
             Some(fits) if fits.unsigned => (stored.opposite(), stored.sign_bit()),
             _ => (stored, 0),
         };
         let scaling = plane.fits.filter(|fits| !fits.is_plain());
-        view.runs(job.shape, start, len, |offset, bytes| {
+        view.runs(job.shape, start, len, |mut offset, bytes| {
             prefetch(bytes);
-            let to = &mut row.0[offset..len];
-            absent |= match scaling {
-                Some(fits) => fits.load(bytes, dtype, view.big_endian(), to),
-                None => job.ops.load(dtype as usize, view.big_endian(), bytes, to, flip),
-            };
+            let mut rest = bytes;
+            while !rest.is_empty() {
+                let (block, lane) = (offset / LANES, offset % LANES);
+                let here = (LANES - lane).min(rest.len() / stored.size());
+                let (bytes, others) = rest.split_at(here * stored.size());
+                let to = &mut stack[block * frames + k].0[lane..lane + here];
+                infinite[block] |= match scaling {
+                    Some(fits) => fits.load(bytes, dtype, view.big_endian(), to),
+                    None => job.ops.load(dtype as usize, view.big_endian(), bytes, to, flip),
+                };
+                offset += here;
+                rest = others;
+            }
         });
-        for lane in &mut row.0[len..w] {
-            *lane = T::convert(0_u8);
+        if !len.is_multiple_of(LANES) {
+            // Lanes beside the image: any number does.
+            for lane in &mut stack[len / LANES * frames + k].0[len % LANES..] {
+                *lane = T::convert(0_u8);
+            }
         }
     }
-    if let (true, Some(samples)) = (absent, &mut report.samples) {
-        for (flags, row) in samples.iter_mut().zip(&scratch.v) {
-            for l in 0..len {
-                if row.0[l].f64().is_nan() {
-                    flags.0[l] |= sample_flags::NONFINITE;
-                }
-            }
+    infinite
+}
+
+/// Drops the samples outside the thresholds and those that are not finite, and flags them; returns
+/// whether there are any.
+fn screen<T: Work>(
+    job: &Job<T>,
+    v: &mut [Row<T>],
+    w: usize,
+    not_finite: bool,
+    scratch: &mut Scratch<T>,
+    report: &mut Report,
+) -> bool {
+    let mut absent = not_finite;
+    if not_finite {
+        let lost = |k: usize, l: usize| !v[k].0[l].is_finite();
+        report.flag(sample_flags::NONFINITE, lost);
+        if job.spoils {
+            report.spoil(v.len(), lost);
         }
     }
     if let Some((low, high)) = job.plan.thresholds {
-        let (low, high) = (Row::filled(T::up(low)), Row::filled(T::down(high)));
-        let outside = |row: &Row<T>, l: usize| row.0[l] < low.0[l] || row.0[l] > high.0[l];
-        for (flags, row) in scratch.outside.iter_mut().zip(&scratch.v) {
-            for l in 0..len {
-                flags.0[l] = u8::from(outside(row, l));
+        let (low, high) = (T::up(low), T::down(high));
+        let outside = |k: usize, l: usize| v[k].0[l] < low || v[k].0[l] > high;
+        for (k, flags) in scratch.outside.iter_mut().enumerate() {
+            for (l, flag) in flags.0.iter_mut().enumerate() {
+                *flag = u8::from(outside(k, l));
             }
         }
-        for (flags, row) in report.samples.iter_mut().flatten().zip(&scratch.v) {
-            for l in 0..len {
-                if outside(row, l) {
-                    flags.0[l] |= sample_flags::THRESHOLD;
-                }
-            }
-        }
-        absent |= job.ops.drop_outside(&mut scratch.v, w, &low, &high);
+        report.flag(sample_flags::THRESHOLD, outside);
+        absent |= job.ops.drop_outside(v, w, &Row::filled(low), &Row::filled(high));
+    }
+    if not_finite {
+        job.ops.drop_infinite(v, w);
     }
     absent
+}
+
+fn drop_masked<T: Work>(kit: &Kit<T>, v: &mut [Row<T>], masks: &[Row<u8>], w: usize) {
+    for (row, mask) in v.iter_mut().zip(masks) {
+        kit.ops.drop_masked(row, mask, w);
+    }
 }
 
 /// Loads the masks of a block; returns whether any sample is masked.
 fn load_masks<T: Work>(
     job: &Job<T>,
-    start: usize,
-    len: usize,
+    place: Place,
     scratch: &mut Scratch<T>,
     report: &mut Report,
 ) -> bool {
+    let Place { start, len, .. } = place;
     let mut any = Row::filled(0_u8);
     for (plane, row) in job.planes.iter().zip(&mut scratch.masks) {
         let Some(view) = &plane.mask else { continue };
@@ -324,17 +386,12 @@ fn load_masks<T: Work>(
             report.flags.0[l] |= output_flags::PREMASKED;
         }
     }
-    for (flags, mask) in report.samples.iter_mut().flatten().zip(&scratch.masks) {
-        for l in 0..len {
-            if mask.0[l] != 0 {
-                flags.0[l] |= sample_flags::INPUT_MASK;
-            }
-        }
-    }
+    report.flag(sample_flags::INPUT_MASK, |k, l| scratch.masks[k].0[l] != 0);
     any.0.iter().any(|byte| *byte != 0)
 }
 
-fn load_weights<T: Work>(job: &Job<T>, start: usize, len: usize, scratch: &mut Scratch<T>) {
+fn load_weights<T: Work>(job: &Job<T>, place: Place, scratch: &mut Scratch<T>) {
+    let Place { start, len, .. } = place;
     for (plane, row) in job.planes.iter().zip(&mut scratch.weights) {
         let Some(view) = &plane.weights else {
             *row = Row::filled(plane.weight);
@@ -347,33 +404,37 @@ fn load_weights<T: Work>(job: &Job<T>, start: usize, len: usize, scratch: &mut S
     }
 }
 
-/// Applies zero, factor and scale; returns whether any sample became infinite.
-fn transform<T: Work>(job: &Job<T>, scratch: &mut Scratch<T>, w: usize) -> bool {
+/// Applies zero, factor and scale; returns whether any sample is now absent (it may be too large).
+fn transform<T: Work>(job: &Job<T>, v: &mut [Row<T>], w: usize, report: &mut Report) -> bool {
+    let before = (report.samples.is_some() || job.spoils).then(|| v.to_vec());
     let mut absent = false;
-    for (plane, row) in job.planes.iter().zip(&mut scratch.v) {
+    for (plane, row) in job.planes.iter().zip(&mut *v) {
         if !plane.is_unscaled() {
-            // NaN samples count as absent here too, so that "absent" only ever errs on the safe side.
             absent |= job.ops.transform(row, w, plane.zero, plane.factor, plane.scale);
         }
+    }
+    if let Some(before) = before {
+        let lost = |k: usize, l: usize| before[k].0[l].is_finite() && !v[k].0[l].is_finite();
+        report.flag(sample_flags::NONFINITE, lost);
+        report.spoil(v.len(), lost);
     }
     absent
 }
 
 /// Writes every product of a block.
-#[allow(clippy::too_many_arguments)]
 fn store<T: Work>(
     kit: &Kit<T>,
-    scratch: &Scratch<T>,
+    v: &[Row<T>],
+    outside: &[Row<u8>],
     combined: &statistic::Combined,
     report: &Report,
-    w: usize,
-    at: usize,
-    len: usize,
+    place: Place,
     outputs: &mut Outputs,
 ) {
+    let Place { len, at, .. } = place;
     let extremes = (outputs.wants(Product::Low) || outputs.wants(Product::Upp)).then(|| {
         let (mut min, mut max) = (Row::filled(T::NAN), Row::filled(T::NAN));
-        kit.ops.extremes(&scratch.v, w, &mut min, &mut max);
+        kit.ops.extremes(v, len.next_multiple_of(16), &mut min, &mut max);
         (widen(&min, &combined.n), widen(&max, &combined.n))
     });
     outputs.each(|product, buffer| match product {
@@ -397,10 +458,10 @@ fn store<T: Work>(
         Product::NRejectedLow => buffer.put_counts(at, len, &report.n_low),
         Product::NRejectedHigh => buffer.put_counts(at, len, &report.n_high),
         Product::MaskRej => {
-            buffer.put_cube(at, len, |k, l| u8::from(scratch.v[k].0[l].f64().is_nan()));
+            buffer.put_cube(at, len, |k, l| u8::from(v[k].0[l].f64().is_nan()));
         }
         Product::MaskThresh => {
-            buffer.put_cube(at, len, |k, l| scratch.outside.get(k).map_or(0, |row| row.0[l]));
+            buffer.put_cube(at, len, |k, l| outside.get(k).map_or(0, |row| row.0[l]));
         }
         Product::SampleFlags => {
             if let Some(samples) = &report.samples {

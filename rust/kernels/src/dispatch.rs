@@ -100,7 +100,6 @@ macro_rules! operations {
             $(
                 $(#[$doc])*
                 #[inline]
-                #[allow(clippy::too_many_arguments)]
                 pub fn $name(&self, $($arg: $type),*) $(-> $ret)? {
                     // SAFETY: tables are handed out by `Ops::at` only, for levels this processor has.
                     unsafe { (self.$name)($($arg),*) }
@@ -109,14 +108,17 @@ macro_rules! operations {
         }
 
         operations! { @level BASE base inline(never) load: { $($loader),* }
+
             $( $name($($arg: $type),*) $(-> $ret)?; )* }
         #[cfg(target_arch = "x86_64")]
         operations! { @level AVX2 avx2 target_feature(enable = "avx2")
-            load: { $($loader),* } $( $name($($arg: $type),*) $(-> $ret)?; )* }
+            load: { $($loader),* }
+            $( $name($($arg: $type),*) $(-> $ret)?; )* }
         #[cfg(target_arch = "x86_64")]
         operations! { @level AVX512 avx512
             target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")
-            load: { $($loader),* } $( $name($($arg: $type),*) $(-> $ret)?; )* }
+            load: { $($loader),* }
+            $( $name($($arg: $type),*) $(-> $ret)?; )* }
     };
 
     (@level $level:ident $module:ident $feature:meta
@@ -130,7 +132,7 @@ macro_rules! operations {
             // Generic functions whose body is inlined here, under this level's features.
             $(
                 #[$feature]
-                #[allow(clippy::too_many_arguments)]
+                #[allow(clippy::extra_unused_type_parameters)]
                 unsafe fn $name<T: Work>($($arg: $type),*) $(-> $ret)? {
                     rows::$name($($arg),*)
                 }
@@ -176,6 +178,8 @@ operations! {
     fn transform(row: &mut Row<T>, w: usize, zero: f64, factor: f64, scale: f64) -> bool;
     /// Drops masked samples.
     fn drop_masked(row: &mut Row<T>, mask: &Row<u8>, w: usize);
+    /// Drops infinite samples.
+    fn drop_infinite(rows: &mut [Row<T>], w: usize);
     /// Drops samples that another stack lacks.
     fn drop_absent(rows: &mut [Row<T>], other: &[Row<T>], w: usize);
     /// Drops samples outside bounds; returns whether there were any.
@@ -200,6 +204,19 @@ operations! {
     fn deviations(rows: &[Row<T>], w: usize, about: &Row<f64>, out: &mut [Row<T>]);
     /// |x - a|, in double precision.
     fn wide_deviations(rows: &[Row<T>], w: usize, about: &Row<f64>, out: &mut [Row<f64>]);
+    /// Sums to means.
+    fn divide(total: &mut Row<f64>, n: &Row<u32>);
+    /// Sums of squares to variances or standard deviations.
+    fn variance(total: &mut Row<f64>, n: &Row<u32>, ddof: f64, root: bool);
+    /// Lanes that need a closer look after a clipping pass.
+    fn attention(below: &Row<u32>, above: &Row<u32>, n: &Row<u32>, nkeep: u32,
+        center: &Row<f64>, spread: &Row<f64>, marks: &mut Row<u8>);
+    /// Bounds of a clipping pass.
+    fn bounds(center: &Row<f64>, spread: &Row<f64>, down: f64, up: f64,
+        low: &mut Row<T>, high: &mut Row<T>);
+    /// Median from the two middle ranks.
+    fn median(low: &Row<T>, high: &Row<T>, n: &Row<u32>, odd_stack: bool, lower: bool,
+        median: &mut Row<f64>);
     /// Smallest and largest sample.
     fn extremes(rows: &[Row<T>], w: usize, min: &mut Row<T>, max: &mut Row<T>);
     /// Copies with absent samples at both ends.

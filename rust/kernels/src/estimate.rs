@@ -1,9 +1,9 @@
 //! Center and spread of every lane of a block.
 
 use crate::dispatch::Ops;
-use crate::order::Comparators;
+use crate::order::{middle, Comparators, DEEPEST};
 use crate::plan::{Center, Spread};
-use crate::sample::{Row, Work, LANES};
+use crate::sample::{Row, Work};
 
 /// What every operation on a block needs: the row operations, the network for deep stacks, and
 /// room to work in.
@@ -52,22 +52,24 @@ impl<'a, T: Work> Kit<'a, T> {
             Center::Mean => {
                 let mut mean = Row::filled(0.0);
                 self.ops.sum(v, w, absent, &mut mean);
-                for l in 0..LANES {
-                    mean.0[l] /= f64::from(n.0[l]);
-                }
+                self.ops.divide(&mut mean, n);
                 mean
             }
-            Center::Median => median(self.ops, self.network, &mut self.rows, v, w, n, absent).0,
-            Center::LowerMedian => {
-                median(self.ops, self.network, &mut self.rows, v, w, n, absent).1
+            Center::Median | Center::LowerMedian => {
+                if v.len() > DEEPEST {
+                    self.rows.resize(v.len().max(self.rows.len()), Row::filled(T::NAN));
+                }
+                let lower = which == Center::LowerMedian;
+                median(self.ops, self.network, &mut self.rows, v, w, n, absent, lower)
             }
         }
     }
 
-    /// Spread of every lane about `about`; NaN where it is undefined.
+    /// Spread of every lane about `about`, a center of the given kind; NaN where it is undefined.
     pub fn spread(
         &mut self,
         which: Spread,
+        kind: Center,
         about: &Row<f64>,
         v: &[Row<T>],
         w: usize,
@@ -75,15 +77,10 @@ impl<'a, T: Work> Kit<'a, T> {
         absent: bool,
     ) -> Row<f64> {
         match which {
-            Spread::Std { ddof } => {
-                let mut spread = self.variance(about, ddof, v, w, n, absent);
-                for value in &mut spread.0 {
-                    *value = value.sqrt();
-                }
-                spread
-            }
+            Spread::Std { ddof } => self.variance(about, ddof, true, v, w, n, absent),
             Spread::Mad { factor } => {
-                let mut mad = self.median_deviation(about, v, w, n, absent);
+                let exact = self.exact && kind != Center::Mean;
+                let mut mad = self.median_deviation(exact, about, v, w, n, absent);
                 for value in &mut mad.0 {
                     *value *= factor;
                 }
@@ -92,11 +89,12 @@ impl<'a, T: Work> Kit<'a, T> {
         }
     }
 
-    /// sum (x - a)^2 / (n - ddof); NaN unless n > ddof.
+    /// sum (x - a)^2 / (n - ddof), or its square root; NaN unless n > ddof.
     pub fn variance(
         &self,
         about: &Row<f64>,
         ddof: usize,
+        root: bool,
         v: &[Row<T>],
         w: usize,
         n: &Row<u32>,
@@ -104,17 +102,14 @@ impl<'a, T: Work> Kit<'a, T> {
     ) -> Row<f64> {
         let mut total = Row::filled(0.0);
         self.ops.sum_squares(v, w, absent, about, &mut total);
-        let ddof = ddof as f64;
-        for l in 0..LANES {
-            let free = f64::from(n.0[l]) - ddof;
-            total.0[l] = if free > 0.0 { total.0[l] / free } else { f64::NAN };
-        }
+        self.ops.variance(&mut total, n, ddof as f64, root);
         total
     }
 
-    /// Median of |x - a|.
+    /// Median of |x - a|, in the workspace type if that is `exact`.
     fn median_deviation(
         &mut self,
+        exact: bool,
         about: &Row<f64>,
         v: &[Row<T>],
         w: usize,
@@ -122,22 +117,22 @@ impl<'a, T: Work> Kit<'a, T> {
         absent: bool,
     ) -> Row<f64> {
         // The same buffers serve both precisions: distances first, then the network's rows.
-        if self.exact {
+        if exact {
             let mut distances = std::mem::take(&mut self.rows);
-            let needed = v.len() * if v.len() > crate::order::DEEPEST { 2 } else { 1 };
+            let needed = v.len() * if v.len() > DEEPEST { 2 } else { 1 };
             distances.resize(needed.max(distances.len()), Row::filled(T::NAN));
             let (own, spare) = distances.split_at_mut(v.len());
             self.ops.deviations(v, w, about, own);
-            let mad = median_in(self.ops, self.network, spare, own, w, n, absent).0;
+            let mad = median(self.ops, self.network, spare, own, w, n, absent, false);
             self.rows = distances;
             mad
         } else {
             let mut distances = std::mem::take(&mut self.doubles);
-            let needed = v.len() * if v.len() > crate::order::DEEPEST { 2 } else { 1 };
+            let needed = v.len() * if v.len() > DEEPEST { 2 } else { 1 };
             distances.resize(needed.max(distances.len()), Row::filled(f64::NAN));
             let (own, spare) = distances.split_at_mut(v.len());
             self.ops.wide_deviations(v, w, about, own);
-            let mad = median_in(self.wide, self.network, spare, own, w, n, absent).0;
+            let mad = median(self.wide, self.network, spare, own, w, n, absent, false);
             self.doubles = distances;
             mad
         }
@@ -155,23 +150,9 @@ impl<'a, T: Work> Kit<'a, T> {
     }
 }
 
-/// Median and lower median of every lane; NaN where there is no sample.
+/// Median, or lower median, of every lane; NaN where there is no sample. `spare` is room for the
+/// rows of a stack too deep for straight-line code.
 fn median<D: Work>(
-    ops: &Ops<D>,
-    network: &Comparators,
-    buffer: &mut Vec<Row<D>>,
-    v: &[Row<D>],
-    w: usize,
-    n: &Row<u32>,
-    absent: bool,
-) -> (Row<f64>, Row<f64>) {
-    if v.len() > crate::order::DEEPEST {
-        buffer.resize(v.len().max(buffer.len()), Row::filled(D::NAN));
-    }
-    median_in(ops, network, buffer, v, w, n, absent)
-}
-
-fn median_in<D: Work>(
     ops: &Ops<D>,
     network: &Comparators,
     spare: &mut [Row<D>],
@@ -179,7 +160,8 @@ fn median_in<D: Work>(
     w: usize,
     n: &Row<u32>,
     absent: bool,
-) -> (Row<f64>, Row<f64>) {
+    lower: bool,
+) -> Row<f64> {
     let (mut low, mut high) = (Row::filled(D::NAN), Row::filled(D::NAN));
     if !ops.middle_pair(v, w, absent, &mut low, &mut high) {
         let rows = &mut spare[..v.len()];
@@ -189,33 +171,10 @@ fn median_in<D: Work>(
             rows.copy_from_slice(v);
         }
         ops.exchange(rows, w, &network.middle);
-        let (i, j) = crate::order::middle(v.len());
+        let (i, j) = middle(v.len());
         (low, high) = (rows[i], rows[j]);
     }
-    let odd_stack = v.len() % 2 == 1;
-    let (mut median, mut lower) = (Row::filled(f64::NAN), Row::filled(f64::NAN));
-    for l in 0..LANES {
-        let (a, b) = (low.0[l].f64(), high.0[l].f64());
-        let odd = n.0[l] % 2 == 1;
-        // Halving first cannot overflow; halving last is exact for subnormals.
-        let sum = a + b;
-        let mean = if sum.is_finite() { 0.5 * sum } else { 0.5 * a + 0.5 * b };
-        let single = if odd_stack { b } else { a };
-        let none = n.0[l] == 0;
-        median.0[l] = if none {
-            f64::NAN
-        } else if odd {
-            single
-        } else {
-            mean
-        };
-        lower.0[l] = if none {
-            f64::NAN
-        } else if odd {
-            single
-        } else {
-            a
-        };
-    }
-    (median, lower)
+    let mut out = Row::filled(f64::NAN);
+    ops.median(&low, &high, n, v.len() % 2 == 1, lower, &mut out);
+    out
 }

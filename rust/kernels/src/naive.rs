@@ -4,7 +4,7 @@ use crate::plan::{
     Center, Extrema, ExtremaRule, NanRule, Plan, Revert, SigmaClip, Spread, Statistic, Step,
     Uncertainty, MAD_TO_STD,
 };
-use crate::reject::output_flags;
+use crate::reject::{output_flags, HIGH, LOW};
 
 /// Everything that is known about one pixel.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,8 @@ pub(crate) struct Pixel {
     pub flags: u8,
     pub n_low: usize,
     pub n_high: usize,
+    /// Whether some sample is NaN or infinite.
+    pub spoiled: bool,
 }
 
 /// One sample on its way in.
@@ -41,10 +43,7 @@ pub(crate) fn combine(samples: &[Sample], plan: &Plan) -> Pixel {
             finite(round((x - s.zero) * s.factor / s.scale))
         }
     };
-    let mut column: Vec<f64> = samples.iter().map(|s| finite(round(s.raw))).collect();
-    if let Some((low, high)) = plan.thresholds {
-        drop_if(&mut column, |x| x < low || x > high);
-    }
+    let mut column: Vec<f64> = samples.iter().map(|s| round(s.raw)).collect();
     let mut pixel = Pixel {
         image: f64::NAN,
         uncertainty: f64::NAN,
@@ -55,7 +54,12 @@ pub(crate) fn combine(samples: &[Sample], plan: &Plan) -> Pixel {
         flags: if samples.iter().any(|s| s.masked) { output_flags::PREMASKED } else { 0 },
         n_low: 0,
         n_high: 0,
+        spoiled: column.iter().any(|x| !x.is_finite()),
     };
+    if let Some((low, high)) = plan.thresholds {
+        drop_if(&mut column, |x| x < low || x > high);
+    }
+    drop_if(&mut column, |x| !x.is_finite());
     let mask = |column: &mut [f64]| {
         for (x, s) in column.iter_mut().zip(samples) {
             if s.masked {
@@ -63,29 +67,27 @@ pub(crate) fn combine(samples: &[Sample], plan: &Plan) -> Pixel {
             }
         }
     };
-    if !plan.independent {
-        mask(&mut column);
-    }
     if !plan.transform_after {
         for (x, s) in column.iter_mut().zip(samples) {
+            let here = !x.is_nan();
             *x = transform(s, *x);
+            pixel.spoiled |= here && x.is_nan();
         }
     }
-    if plan.independent {
-        let whole = column.clone();
-        for step in &plan.steps {
-            let mut judged = whole.clone();
-            reject(&mut judged, step, &mut pixel);
-            for (x, judged) in column.iter_mut().zip(judged) {
-                if judged.is_nan() {
-                    *x = f64::NAN;
-                }
+    let whole = column.clone();
+    mask(&mut column);
+    for step in &plan.steps {
+        let mut judged = if plan.independent { whole.clone() } else { column.clone() };
+        let sides = reject(&mut judged, step, &mut pixel);
+        for (k, side) in sides {
+            if !column[k].is_nan() {
+                *(if side == LOW { &mut pixel.n_low } else { &mut pixel.n_high }) += 1;
             }
         }
-        mask(&mut column);
-    } else {
-        for step in &plan.steps {
-            reject(&mut column, step, &mut pixel);
+        for (x, judged) in column.iter_mut().zip(judged) {
+            if judged.is_nan() {
+                *x = f64::NAN;
+            }
         }
     }
     if plan.transform_after {
@@ -153,19 +155,28 @@ fn statistic(column: &[f64], samples: &[Sample], statistic: Statistic) -> f64 {
     }
 }
 
-fn reject(column: &mut [f64], step: &Step, pixel: &mut Pixel) {
-    match step {
-        Step::SigmaClip(step) => sigma_clip(column, step, pixel),
-        Step::Extrema(step) => extrema(column, step, pixel),
-        Step::Range(step) => {
-            pixel.n_low += column.iter().filter(|x| **x < step.low).count();
-            pixel.n_high += column.iter().filter(|x| **x > step.high).count();
-            drop_if(column, |x| x < step.low || x > step.high);
-        }
+/// The samples rejected, and the side they were on.
+type Sides = Vec<(usize, u8)>;
+
+fn reject(column: &mut [f64], step: &Step, pixel: &mut Pixel) -> Sides {
+    let sides = match step {
+        Step::SigmaClip(step) => return sigma_clip(column, step, pixel),
+        Step::Extrema(step) => extrema(column, step),
+        Step::Range(step) => (0..column.len())
+            .filter_map(|k| match column[k] {
+                x if x < step.low => Some((k, LOW)),
+                x if x > step.high => Some((k, HIGH)),
+                _ => None,
+            })
+            .collect(),
+    };
+    for (k, _) in &sides {
+        column[*k] = f64::NAN;
     }
+    sides
 }
 
-fn extrema(column: &mut [f64], step: &Extrema, pixel: &mut Pixel) {
+fn extrema(column: &[f64], step: &Extrema) -> Sides {
     let mut frames: Vec<usize> = (0..column.len()).filter(|k| !column[*k].is_nan()).collect();
     let (n, all) = (frames.len(), column.len());
     frames.sort_by(|i, j| {
@@ -177,26 +188,22 @@ fn extrema(column: &mut [f64], step: &Extrema, pixel: &mut Pixel) {
         ExtremaRule::Fraction => (share(step.low).min(n), share(step.high)),
     };
     let high = high.min(n - low);
-    for k in frames[..low].iter().chain(&frames[n - high..]) {
-        column[*k] = f64::NAN;
-    }
-    pixel.n_low += low;
-    pixel.n_high += high;
+    let lowest = frames[..low].iter().map(|k| (*k, LOW));
+    lowest.chain(frames[n - high..].iter().map(|k| (*k, HIGH))).collect()
 }
 
-fn sigma_clip(column: &mut [f64], step: &SigmaClip, pixel: &mut Pixel) {
-    let spoiled = column.iter().any(|x| x.is_nan());
+fn sigma_clip(column: &mut [f64], step: &SigmaClip, pixel: &mut Pixel) -> Sides {
+    let mut sides = Sides::new();
+    pixel.std = f64::NAN;
+    let spoiled = pixel.spoiled;
     match step.nan_rule {
-        NanRule::RejectNone if spoiled => return,
+        NanRule::RejectNone if spoiled => return sides,
         NanRule::RejectAll if spoiled => {
-            pixel.n_high += present(column).len();
+            sides.extend((0..column.len()).filter(|k| !column[*k].is_nan()).map(|k| (k, HIGH)));
             column.fill(f64::NAN);
-            return;
+            return sides;
         }
         _ => {}
-    }
-    if step.maxiters == Some(0) {
-        pixel.flags |= output_flags::MAXITERS;
     }
     let center = |which: Center, column: &[f64]| match which {
         Center::Mean => mean(column),
@@ -204,13 +211,11 @@ fn sigma_clip(column: &mut [f64], step: &SigmaClip, pixel: &mut Pixel) {
         Center::LowerMedian => lower_median(column),
     };
     let at_start = present(column).len();
+    let mut out_of_passes = step.maxiters == Some(0);
     let mut pass = 0;
     while step.maxiters.is_none_or(|most| pass < most) {
         pass += 1;
-        pixel.flags &= !output_flags::MAXITERS;
-        if step.maxiters == Some(pass) {
-            pixel.flags |= output_flags::MAXITERS;
-        }
+        out_of_passes = step.maxiters == Some(pass);
         let c = center(step.center, column);
         let a = step.spread_center.map_or(c, |which| center(which, column));
         let s = match step.spread {
@@ -218,7 +223,7 @@ fn sigma_clip(column: &mut [f64], step: &SigmaClip, pixel: &mut Pixel) {
             Spread::Mad { factor } => mad(column, a) * factor,
         };
         if !c.is_finite() || !s.is_finite() {
-            return;
+            break;
         }
         pixel.std = s;
         // An infinite limit times a zero spread is NaN, and compares as "keep".
@@ -227,36 +232,38 @@ fn sigma_clip(column: &mut [f64], step: &SigmaClip, pixel: &mut Pixel) {
         let mut gone: Vec<usize> = (0..column.len()).filter(|k| outside(column[*k])).collect();
         let here = present(column).len();
         let before = at_start - here;
-        let limits = step.revert != Revert::Ignore;
-        let nkeep = limits && here - gone.len() < step.nkeep;
-        let maxrej = limits && step.maxrej.is_some_and(|most| before + gone.len() > most);
+        let nkeep = step.revert != Revert::Ignore && here - gone.len() < step.nkeep;
+        let maxrej = step.maxrej.is_some_and(|most| before + gone.len() > most);
         let stop = nkeep || maxrej;
         if stop {
-            pixel.flags &= !output_flags::MAXITERS;
             pixel.flags |= if nkeep { output_flags::NKEEP } else { 0 }
                 | if maxrej { output_flags::MAXREJ } else { 0 };
             let most = step.maxrej.map_or(usize::MAX, |most| most.saturating_sub(before));
-            let allowed = if step.revert == Revert::Undo {
-                0
-            } else {
+            let allowed = if step.revert == Revert::Closest {
                 here.saturating_sub(step.nkeep).min(most).min(gone.len())
+            } else {
+                0
             };
             gone.sort_by(|i, j| (column[*i] - c).abs().total_cmp(&(column[*j] - c).abs()));
             gone.drain(..gone.len() - allowed);
         }
-        if gone.is_empty() {
-            pixel.flags &= !output_flags::MAXITERS;
-            return;
+        if !gone.is_empty() {
+            pixel.nit = pixel.nit.saturating_add(1);
         }
-        pixel.nit = pixel.nit.saturating_add(1);
+        let nothing = gone.is_empty();
         for k in gone {
-            *(if column[k] < low { &mut pixel.n_low } else { &mut pixel.n_high }) += 1;
+            sides.push((k, if column[k] < low { LOW } else { HIGH }));
             column[k] = f64::NAN;
         }
-        if stop {
-            return;
+        if stop || nothing {
+            out_of_passes = false;
+            break;
         }
     }
+    if out_of_passes {
+        pixel.flags |= output_flags::MAXITERS;
+    }
+    sides
 }
 
 fn drop_if(column: &mut [f64], outside: impl Fn(f64) -> bool) {

@@ -151,8 +151,18 @@ pub enum Statistic {
 }
 
 impl Statistic {
+    /// The center that the statistic is, if it is one.
+    pub(crate) fn center(self) -> Option<Center> {
+        match self {
+            Self::Mean => Some(Center::Mean),
+            Self::Median => Some(Center::Median),
+            Self::LowerMedian => Some(Center::LowerMedian),
+            _ => None,
+        }
+    }
+
     /// Whether weights enter.
-    pub(crate) fn is_weighted(self) -> bool {
+    pub fn is_weighted(self) -> bool {
         matches!(self, Self::WeightedMean | Self::WeightedSum)
     }
 }

@@ -145,7 +145,7 @@ impl FitsScaling {
 
     /// Reads raw samples as physical values, in the precision in which astropy scales them: single
     /// for 8 and 16-bit integers and single floats, double for the others. Returns whether any
-    /// sample is absent.
+    /// sample is NaN or infinite.
     pub(crate) fn load<T: Work>(&self, raw: &[u8], dtype: DType, big: bool, row: &mut [T]) -> bool {
         let single = matches!(dtype, DType::U8 | DType::I8 | DType::U16 | DType::I16 | DType::F32);
         let mut absent = false;
@@ -173,7 +173,7 @@ impl FitsScaling {
                 value
             };
             let value = T::convert(physical);
-            *to = if value.is_finite() { value } else { T::NAN };
+            *to = value;
             absent |= !value.is_finite();
         }
         absent
@@ -236,6 +236,27 @@ impl<'a> Plane<'a> {
             scale: 1.0,
             weight: 1.0,
         }
+    }
+
+    /// Checks the numbers of frame `k`.
+    pub(crate) fn check(&self, k: usize) -> Result<()> {
+        let numbers = [
+            ("zero", self.zero),
+            ("factor", self.factor),
+            ("scale", self.scale),
+            ("weights", self.weight),
+        ];
+        for (name, number) in numbers {
+            if !number.is_finite() || name == "scale" && number == 0.0 {
+                let expected = if name == "scale" { "finite, not 0" } else { "a finite number" };
+                return Err(Error::option(&format!("{name}[{k}]"), number, expected));
+            }
+        }
+        if self.fits.is_some_and(|fits| fits.unsigned) && !self.pixels.dtype().is_integer() {
+            let found = format!("{:?} pixels", self.pixels.dtype());
+            return Err(Error::option(&format!("fits[{k}] unsigned"), found, "integers"));
+        }
+        Ok(())
     }
 
     /// Whether samples enter as they are.

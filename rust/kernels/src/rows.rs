@@ -39,6 +39,16 @@ pub fn drop_masked<T: Work>(row: &mut Row<T>, mask: &Row<u8>, w: usize) {
     }
 }
 
+/// Drops the samples that are not finite.
+#[inline(always)]
+pub fn drop_infinite<T: Work>(rows: &mut [Row<T>], w: usize) {
+    for row in rows {
+        for l in 0..lanes(w) {
+            row.0[l] = if row.0[l].is_finite() { row.0[l] } else { T::NAN };
+        }
+    }
+}
+
 /// Drops the samples that are absent from `other`.
 #[inline(always)]
 pub fn drop_absent<T: Work>(rows: &mut [Row<T>], other: &[Row<T>], w: usize) {
@@ -217,6 +227,88 @@ pub fn deviations<T: Work, D: Work>(
 #[inline(always)]
 pub fn wide_deviations<T: Work>(rows: &[Row<T>], w: usize, about: &Row<f64>, out: &mut [Row<f64>]) {
     deviations(rows, w, about, out);
+}
+
+/// Sums become means.
+#[inline(always)]
+pub fn divide(total: &mut Row<f64>, n: &Row<u32>) {
+    for l in 0..LANES {
+        total.0[l] /= f64::from(n.0[l]);
+    }
+}
+
+/// Sums of squares become variances, NaN unless n > ddof, or standard deviations.
+#[inline(always)]
+pub fn variance(total: &mut Row<f64>, n: &Row<u32>, ddof: f64, root: bool) {
+    for l in 0..LANES {
+        let free = f64::from(n.0[l]) - ddof;
+        total.0[l] = if free > 0.0 { total.0[l] / free } else { f64::NAN };
+    }
+    if root {
+        for l in 0..LANES {
+            total.0[l] = total.0[l].sqrt();
+        }
+    }
+}
+
+/// The median, or the lower one, from the two middle ranks of a stack; NaN where n is 0.
+#[inline(always)]
+pub fn median<T: Work>(
+    low: &Row<T>,
+    high: &Row<T>,
+    n: &Row<u32>,
+    odd_stack: bool,
+    lower: bool,
+    median: &mut Row<f64>,
+) {
+    for l in 0..LANES {
+        let (a, b) = (low.0[l].f64(), high.0[l].f64());
+        let odd = n.0[l] % 2 == 1;
+        // Halving first cannot overflow; halving last is exact for subnormals.
+        let sum = a + b;
+        let mean = if sum.abs() < f64::INFINITY { 0.5 * sum } else { 0.5 * a + 0.5 * b };
+        let even = if lower { a } else { mean };
+        let single = if odd_stack { b } else { a };
+        let value = if odd { single } else { even };
+        median.0[l] = if n.0[l] == 0 { f64::NAN } else { value };
+    }
+}
+
+/// The samples that `center - down * spread .. center + up * spread` keeps, as bounds in the
+/// workspace type; a bound that is NaN keeps everything on its side.
+#[inline(always)]
+pub fn bounds<T: Work>(
+    center: &Row<f64>,
+    spread: &Row<f64>,
+    down: f64,
+    up: f64,
+    low: &mut Row<T>,
+    high: &mut Row<T>,
+) {
+    for l in 0..LANES {
+        let (a, b) = (center.0[l] - down * spread.0[l], center.0[l] + up * spread.0[l]);
+        low.0[l] = if a.is_nan() { T::NEG_INFINITY } else { T::up(a) };
+        high.0[l] = if b.is_nan() { T::INFINITY } else { T::down(b) };
+    }
+}
+
+/// Marks the lanes that need a closer look after a clipping pass: something is outside, fewer than
+/// `nkeep` samples are there, or the center or spread is undefined.
+#[inline(always)]
+pub fn attention(
+    below: &Row<u32>,
+    above: &Row<u32>,
+    n: &Row<u32>,
+    nkeep: u32,
+    center: &Row<f64>,
+    spread: &Row<f64>,
+    marks: &mut Row<u8>,
+) {
+    for l in 0..LANES {
+        let defined = (center.0[l].abs() < f64::INFINITY) & (spread.0[l].abs() < f64::INFINITY);
+        let calm = (below.0[l] + above.0[l] == 0) & (n.0[l] >= nkeep) & defined;
+        marks.0[l] = u8::from(!calm);
+    }
 }
 
 /// Smallest and largest sample present; +inf and -inf where there is none.

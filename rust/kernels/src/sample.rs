@@ -155,7 +155,7 @@ impl Work for f32 {
     fn up(bound: f64) -> Self {
         let near = bound as f32;
         if f64::from(near) < bound {
-            near.next_up()
+            beside(near, 1)
         } else {
             near
         }
@@ -164,15 +164,24 @@ impl Work for f32 {
     fn down(bound: f64) -> Self {
         let near = bound as f32;
         if f64::from(near) > bound {
-            near.next_down()
+            beside(near, -1)
         } else {
             near
         }
     }
 }
 
+/// The next float above (`step` = 1) or below (-1); without branches, unlike `next_up`.
+#[inline(always)]
+fn beside(x: f32, step: i32) -> f32 {
+    let bits = x.to_bits() as i32;
+    let away = if bits < 0 { -step } else { step };
+    let zero = if step > 0 { 1_i32 } else { i32::MIN | 1 };
+    f32::from_bits(if x == 0.0 { zero } else { bits.wrapping_add(away) } as u32)
+}
+
 /// Reads raw samples into a workspace row; `flip` is XORed into every integer before conversion
-/// (see [`DType::sign_bit`]). Returns whether any sample was NaN or infinite (stored as NaN).
+/// (see [`DType::sign_bit`]). Returns whether any sample is NaN or infinite.
 pub(crate) mod load {
     use super::Work;
 
@@ -209,7 +218,7 @@ pub(crate) mod load {
                     let value = T::convert(
                         if BIG { <$type>::from_be_bytes(*from) } else { <$type>::from_le_bytes(*from) },
                     );
-                    *to = if value.is_finite() { value } else { T::NAN };
+                    *to = value;
                     absent |= u32::from(!value.is_finite());
                 }
                 absent != 0

@@ -2,6 +2,7 @@
 
 use crate::estimate::Kit;
 use crate::plan::{Center, Plan, Spread, Statistic, Uncertainty, MAD_TO_STD};
+use crate::reject::Settled;
 use crate::sample::{Row, Work, LANES};
 
 /// Combines the samples left in a block.
@@ -24,40 +25,15 @@ pub(crate) fn combine<T: Work>(
     v: &[Row<T>],
     w: usize,
     absent: bool,
+    settled: Option<Settled>,
 ) -> Combined {
-    let n = kit.count(v, w, absent);
-    let mut image = match plan.statistic {
-        Statistic::Mean => kit.center(Center::Mean, v, w, &n, absent),
-        Statistic::Median => kit.center(Center::Median, v, w, &n, absent),
-        Statistic::LowerMedian => kit.center(Center::LowerMedian, v, w, &n, absent),
-        Statistic::Sum => {
-            let mut total = Row::filled(0.0);
-            kit.ops.sum(v, w, absent, &mut total);
-            total
-        }
-        Statistic::Min | Statistic::Max => {
-            let (mut min, mut max) = (Row::filled(T::NAN), Row::filled(T::NAN));
-            kit.ops.extremes(v, w, &mut min, &mut max);
-            let chosen = if plan.statistic == Statistic::Min { min } else { max };
-            widen(&chosen, &n)
-        }
-        Statistic::Variance { ddof } | Statistic::Std { ddof } => {
-            let mean = kit.center(Center::Mean, v, w, &n, absent);
-            if matches!(plan.statistic, Statistic::Std { .. }) {
-                kit.spread(Spread::Std { ddof }, &mean, v, w, &n, absent)
-            } else {
-                kit.variance(&mean, ddof, v, w, &n, absent)
-            }
-        }
-        Statistic::WeightedMean => {
-            let (mut total, norm) = weighted_sums(kit, weights, v, w);
-            for l in 0..LANES {
-                total.0[l] = if norm.0[l] == 0.0 { f64::NAN } else { total.0[l] / norm.0[l] };
-            }
-            total
-        }
-        Statistic::WeightedSum => weighted_sums(kit, weights, v, w).0,
-        Statistic::Percentile(q) => percentile(kit.sorted(v, w), q, &n),
+    let (n, known) = match settled {
+        Some(settled) => (settled.n, settled.center),
+        None => (kit.count(v, w, absent), None),
+    };
+    let mut image = match (plan.statistic, known) {
+        (_, Some(center)) => center,
+        (statistic, None) => compute(kit, statistic, weights, v, w, &n, absent),
     };
     let uncertainty = match plan.uncertainty {
         None => Row::filled(f64::NAN),
@@ -71,7 +47,47 @@ pub(crate) fn combine<T: Work>(
     Combined { n, image, uncertainty }
 }
 
-#[allow(clippy::too_many_arguments)]
+fn compute<T: Work>(
+    kit: &mut Kit<T>,
+    statistic: Statistic,
+    weights: &Weights,
+    v: &[Row<T>],
+    w: usize,
+    n: &Row<u32>,
+    absent: bool,
+) -> Row<f64> {
+    match statistic {
+        Statistic::Mean | Statistic::Median | Statistic::LowerMedian => {
+            let center = statistic.center().unwrap_or(Center::Mean);
+            kit.center(center, v, w, n, absent)
+        }
+        Statistic::Sum => {
+            let mut total = Row::filled(0.0);
+            kit.ops.sum(v, w, absent, &mut total);
+            total
+        }
+        Statistic::Min | Statistic::Max => {
+            let (mut min, mut max) = (Row::filled(T::NAN), Row::filled(T::NAN));
+            kit.ops.extremes(v, w, &mut min, &mut max);
+            widen(if statistic == Statistic::Min { &min } else { &max }, n)
+        }
+        Statistic::Variance { ddof } | Statistic::Std { ddof } => {
+            let mean = kit.center(Center::Mean, v, w, n, absent);
+            let root = matches!(statistic, Statistic::Std { .. });
+            kit.variance(&mean, ddof, root, v, w, n, absent)
+        }
+        Statistic::WeightedMean => {
+            let (mut total, norm) = weighted_sums(kit, weights, v, w);
+            for l in 0..LANES {
+                total.0[l] = if norm.0[l] == 0.0 { f64::NAN } else { total.0[l] / norm.0[l] };
+            }
+            total
+        }
+        Statistic::WeightedSum => weighted_sums(kit, weights, v, w).0,
+        Statistic::Percentile(q) => percentile(kit.sorted(v, w), q, n),
+    }
+}
+
 fn uncertainty<T: Work>(
     kit: &mut Kit<T>,
     kind: Uncertainty,
@@ -90,7 +106,7 @@ fn uncertainty<T: Work>(
         (Statistic::Mean, Center::Mean) | (Statistic::Median, Center::Median) => *image,
         _ => kit.center(center, v, w, n, absent),
     };
-    let mut row = kit.spread(spread, &about, v, w, n, absent);
+    let mut row = kit.spread(spread, center, &about, v, w, n, absent);
     for l in 0..LANES {
         let n = f64::from(n.0[l]);
         row.0[l] /= n.sqrt();

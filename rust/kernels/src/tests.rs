@@ -38,14 +38,16 @@ fn kernel(columns: &[Vec<Sample>], plan: &Plan, threads: usize) -> Vec<Pixel> {
         })
         .collect();
     let (mut image, mut uncertainty, mut std) =
-        (vec![0.0_f64; pixels], vec![0.0_f64; pixels], vec![0.0_f64; pixels]);
+        (vec![0.0_f64; pixels], vec![f64::NAN; pixels], vec![0.0_f64; pixels]);
     let (mut n_used, mut n_low, mut n_high) =
         (vec![0_u16; pixels], vec![0_u16; pixels], vec![0_u16; pixels]);
     let (mut nit, mut flags) = (vec![0_u8; pixels], vec![0_u8; pixels]);
     let mut unused = vec![vec![0_u8; pixels]; frames];
     let mut outputs = Outputs::new();
     outputs.push(Product::Image, Buffer::F64(&mut image)).unwrap();
-    outputs.push(Product::Uncertainty, Buffer::F64(&mut uncertainty)).unwrap();
+    if plan.uncertainty.is_some() {
+        outputs.push(Product::Uncertainty, Buffer::F64(&mut uncertainty)).unwrap();
+    }
     outputs.push(Product::Std, Buffer::F64(&mut std)).unwrap();
     outputs.push(Product::NUsed, Buffer::U16(&mut n_used)).unwrap();
     outputs.push(Product::NRejectedLow, Buffer::U16(&mut n_low)).unwrap();
@@ -66,6 +68,7 @@ fn kernel(columns: &[Vec<Sample>], plan: &Plan, threads: usize) -> Vec<Pixel> {
             flags: flags[p],
             n_low: n_low[p].into(),
             n_high: n_high[p].into(),
+            spoiled: false,
         })
         .collect()
 }

@@ -22,6 +22,7 @@ pub(crate) struct RawPlane<'py> {
     _array: Bound<'py, PyUntypedArray>,
     data: *const u8,
     dtype: DType,
+    is_bool: bool,
     big_endian: bool,
     shape: Vec<usize>,
     strides: Vec<isize>,
@@ -52,6 +53,7 @@ pub(crate) fn planes_of<'py>(
                         // Stays inside the array, or at its start if that is empty.
                         data: whole.data.wrapping_offset(k as isize * whole.strides[0]),
                         dtype: whole.dtype,
+                        is_bool: whole.is_bool,
                         big_endian: whole.big_endian,
                         shape: rest.to_vec(),
                         strides: whole.strides[1..].to_vec(),
@@ -60,8 +62,12 @@ pub(crate) fn planes_of<'py>(
                 .collect(),
         ));
     }
+    let items = value.try_iter().map_err(|_| {
+        let found = value.get_type();
+        PyTypeError::new_err(format!("{name}: found {found}, expected arrays"))
+    })?;
     let mut planes = Vec::new();
-    for (k, item) in value.try_iter()?.enumerate() {
+    for (k, item) in items.enumerate() {
         let item = item?;
         planes.push(if item.is_none() {
             None
@@ -112,6 +118,7 @@ impl<'py> RawPlane<'py> {
             _array: array.clone(),
             data,
             dtype,
+            is_bool: descr.kind() == b'b',
             big_endian,
             shape: array.shape().to_vec(),
             strides: array.strides().to_vec(),
@@ -119,6 +126,9 @@ impl<'py> RawPlane<'py> {
     }
 
     fn is_contiguous(&self) -> bool {
+        if self.shape.contains(&0) {
+            return true;
+        }
         let mut expected = self.dtype.size() as isize;
         self.shape.iter().zip(&self.strides).rev().all(|(n, stride)| {
             let fits = *n == 1 || *stride == expected;
@@ -218,8 +228,14 @@ impl<'a, 'py> Folded<'a, 'py> {
             }
         }
         for plane in masks.into_iter().flatten().flatten() {
-            if plane.dtype != DType::U8 {
+            if !plane.is_bool {
                 return Err(PyTypeError::new_err(format!("{}: expected booleans", plane.name)));
+            }
+        }
+        for plane in &pixels {
+            if plane.is_bool {
+                let text = format!("{}: found booleans, expected numbers", plane.name);
+                return Err(PyTypeError::new_err(text));
             }
         }
         for plane in weights.into_iter().flatten().flatten() {
@@ -286,7 +302,7 @@ impl<'py> Targets<'py> {
     pub fn new(outputs: &Bound<'py, PyDict>, folded: &Folded) -> PyResult<Self> {
         let mut all = Vec::new();
         for (name, array) in outputs {
-            let name: String = name.extract()?;
+            let name: String = crate::options::extract("name of an output", &name)?;
             let Some(product) = Product::ALL.iter().find(|product| product.name() == name) else {
                 return Err(PyValueError::new_err(format!("unknown output: {name:?}")));
             };

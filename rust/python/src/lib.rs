@@ -21,12 +21,11 @@ mod _core {
     use super::kernels;
     use crate::arrays::{planes_of, Folded, Targets};
     use crate::errors::to_python;
-    use crate::options::{fits_of, plan_of, vector_of};
+    use crate::options::{extract, fits_of, plan_of, vector_of};
 
     /// Combines planes under a plan into outputs; see `planes.combine_planes`.
     #[pyfunction]
     #[pyo3(signature = (pixels, plan, outputs, masks, weights, zero, factor, scale, fits, n_threads))]
-    #[allow(clippy::too_many_arguments)]
     fn combine<'py>(
         py: Python<'py>,
         pixels: &Bound<'py, PyAny>,
@@ -38,8 +37,9 @@ mod _core {
         factor: &Bound<'py, PyAny>,
         scale: &Bound<'py, PyAny>,
         fits: &Bound<'py, PyAny>,
-        n_threads: Option<usize>,
+        n_threads: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
+        let n_threads: Option<usize> = extract("n_threads", n_threads)?;
         let plan = plan_of(plan)?;
         let pixels = planes_of("pixels", pixels)?.unwrap_or_default();
         let n = pixels.len();
@@ -54,6 +54,9 @@ mod _core {
             Ok(vector) => (vector, None),
             Err(_) => (None, planes_of("weights", weights)?),
         };
+        if plan.statistic.is_weighted() && weight.is_none() && weights.is_none() {
+            return Err(PyValueError::new_err("weights: None; a weighted statistic needs them"));
+        }
         let folded = Folded::new(&pixels, masks.as_deref(), weights.as_deref())?;
         let mut planes = folded.planes()?;
         for (k, plane) in planes.iter_mut().enumerate() {

@@ -67,24 +67,28 @@ fn step_of(name: &str, options: &Bound<'_, PyDict>) -> PyResult<Step> {
     let options = Options { step: name, dict: options, taken: RefCell::default() };
     let step = match name {
         "sigclip" => {
-            let center = |text: &str| match text {
+            let center = |name: &str, text: &str| match text {
                 "mean" => Ok(Center::Mean),
                 "median" => Ok(Center::Median),
                 "lmedian" => Ok(Center::LowerMedian),
-                other => Err(unknown("center", other)),
+                other => Err(unknown(name, other)),
             };
             let spread: String = options.or("spread", "std".into())?;
             let ddof = options.or("ddof", 0)?;
             let factor = options.or("mad_factor", imcombiners_kernels::plan::MAD_TO_STD)?;
+            if !(f64::is_finite(factor) && factor > 0.0) {
+                let text = format!("sigclip mad_factor: {factor}; expected a positive number");
+                return Err(PyValueError::new_err(text));
+            }
             let revert: String = options.or("revert", "undo".into())?;
             let nan_rule: String = options.or("nan_rule", "ignore".into())?;
             Step::SigmaClip(SigmaClip {
                 low: options.get("low")?,
                 high: options.get("high")?,
-                center: center(&options.or::<String>("center", "median".into())?)?,
+                center: center("center", &options.or::<String>("center", "median".into())?)?,
                 spread_center: options
                     .or::<Option<String>>("spread_center", None)?
-                    .map(|text| center(&text))
+                    .map(|text| center("spread_center", &text))
                     .transpose()?,
                 spread: match spread.as_str() {
                     "std" => Spread::Std { ddof },
@@ -173,7 +177,10 @@ fn attribute<T: for<'a> FromPyObjectOwned<'a>>(plan: &Bound<'_, PyAny>, name: &s
 
 /// A value, or an error that names the argument. Negative and too large numbers are values that
 /// make no sense, not overflows.
-fn extract<T: for<'a> FromPyObjectOwned<'a>>(name: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
+pub(crate) fn extract<T: for<'a> FromPyObjectOwned<'a>>(
+    name: &str,
+    value: &Bound<'_, PyAny>,
+) -> PyResult<T> {
     value.extract::<T>().map_err(|error| {
         let error: PyErr = error.into();
         let text = format!("{name}: {value}; {}", error.value(value.py()));
@@ -231,6 +238,11 @@ pub(crate) fn fits_of(
         all.push(if item.is_none() {
             None
         } else {
+            if !item.hasattr("unsigned")? {
+                let found = item.get_type();
+                let text = format!("fits: found {found}, expected FitsScaling or None");
+                return Err(PyTypeError::new_err(text));
+            }
             Some(FitsScaling {
                 unsigned: attribute(&item, "unsigned")?,
                 bscale: attribute(&item, "bscale")?,

@@ -2,7 +2,7 @@
 
 use crate::estimate::Kit;
 use crate::plan::{Extrema, ExtremaRule, Range};
-use crate::reject::Report;
+use crate::reject::{Report, HIGH, LOW};
 use crate::sample::{Row, Work, LANES};
 
 /// Rejects the lowest and highest samples. Among equal ones the first frames go at the low end and
@@ -52,13 +52,28 @@ pub(crate) fn extrema<T: Work>(
         report.n_low.0[l] += low[l] as u32;
         report.n_high.0[l] += high[l] as u32;
     }
-    for row in v.iter_mut() {
+    for (k, row) in v.iter_mut().enumerate() {
+        let was = *row;
         kit.ops.drop_lowest(row, w, &bottom, &mut below);
+        note(report, k, &was, row, LOW);
     }
-    for row in v.iter_mut().rev() {
+    for (k, row) in v.iter_mut().enumerate().rev() {
+        let was = *row;
         kit.ops.drop_highest(row, w, &top, &mut above);
+        note(report, k, &was, row, HIGH);
     }
     *absent = true;
+}
+
+/// Notes which samples of a frame have gone.
+fn note<T: Work>(report: &mut Report, frame: usize, was: &Row<T>, is: &Row<T>, side: u8) {
+    if report.sides.is_some() {
+        for l in 0..LANES {
+            if is.0[l].f64().is_nan() && !was.0[l].f64().is_nan() {
+                report.reject(frame, l, side);
+            }
+        }
+    }
 }
 
 /// Rejects the samples outside a fixed range.
@@ -76,6 +91,9 @@ pub(crate) fn range<T: Work>(
     for l in 0..w {
         report.n_low.0[l] += below.0[l];
         report.n_high.0[l] += above.0[l];
+    }
+    for l in 0..w {
+        report.reject_outside(v, l, l, low.0[l], high.0[l]);
     }
     *absent |= kit.ops.drop_outside(v, w, &low, &high);
 }

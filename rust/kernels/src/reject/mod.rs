@@ -4,9 +4,9 @@ mod extrema;
 mod sigma;
 
 pub(crate) use extrema::{extrema, range};
-pub(crate) use sigma::sigma_clip;
+pub(crate) use sigma::{sigma_clip, Settled};
 
-use crate::sample::Row;
+use crate::sample::{Row, Work, LANES};
 
 /// Why a sample is not used; bits of the product `sample_flags`.
 pub mod sample_flags {
@@ -48,12 +48,24 @@ pub(crate) struct Report {
     pub n_low: Row<u32>,
     /// Samples rejected above the center.
     pub n_high: Row<u32>,
+    /// 1 for the lanes that have a NaN or infinite sample.
+    pub spoiled: Row<u8>,
+    /// The two counts as of the last [`Self::count_sides`].
+    counted_low: Row<u32>,
+    counted_high: Row<u32>,
     /// [`sample_flags`] of every sample, if asked for.
     pub samples: Option<Vec<Row<u8>>>,
+    /// The side at which the last step rejected a sample ([`LOW`] or [`HIGH`]), if asked for.
+    pub sides: Option<Vec<Row<u8>>>,
 }
 
+/// Rejected at the low side.
+pub(crate) const LOW: u8 = 1;
+/// Rejected at the high side.
+pub(crate) const HIGH: u8 = 2;
+
 impl Report {
-    pub fn new(frames: usize, with_samples: bool) -> Self {
+    pub fn new(frames: usize, with_samples: bool, with_sides: bool) -> Self {
         Self {
             std: Row::filled(f64::NAN),
             nit: Row::filled(1),
@@ -61,15 +73,86 @@ impl Report {
             n_low: Row::filled(0),
             n_high: Row::filled(0),
             samples: with_samples.then(|| vec![Row::filled(0); frames]),
+            spoiled: Row::filled(0),
+            counted_low: Row::filled(0),
+            counted_high: Row::filled(0),
+            sides: with_sides.then(|| vec![Row::filled(0); frames]),
         }
     }
 
     pub fn reset(&mut self) {
-        let samples = self.samples.take();
-        *self = Self::new(0, false);
-        self.samples = samples;
-        for row in self.samples.iter_mut().flatten() {
+        let (samples, sides) = (self.samples.take(), self.sides.take());
+        *self = Self { samples, sides, ..Self::new(0, false, false) };
+        for row in self.samples.iter_mut().chain(&mut self.sides).flatten() {
             *row = Row::filled(0);
         }
+    }
+
+    /// Notes the lanes where `lost` holds for some frame.
+    pub fn spoil(&mut self, frames: usize, lost: impl Fn(usize, usize) -> bool) {
+        for k in 0..frames {
+            for l in 0..LANES {
+                self.spoiled.0[l] |= u8::from(lost(k, l));
+            }
+        }
+    }
+
+    /// Flags the samples (frame, lane) for which `condition` holds.
+    pub fn flag(&mut self, bit: u8, condition: impl Fn(usize, usize) -> bool) {
+        self.flag_if(bit, 0, condition);
+    }
+
+    /// The same, but for those that have one of the flags `except`.
+    pub fn flag_if(&mut self, bit: u8, except: u8, condition: impl Fn(usize, usize) -> bool) {
+        for (k, row) in self.samples.iter_mut().flatten().enumerate() {
+            for (l, flags) in row.0.iter_mut().enumerate() {
+                if *flags & except == 0 && condition(k, l) {
+                    *flags |= bit;
+                }
+            }
+        }
+    }
+
+    /// Notes the rejection of one sample.
+    pub fn reject(&mut self, frame: usize, lane: usize, side: u8) {
+        if let Some(sides) = &mut self.sides {
+            sides[frame].0[lane] = side;
+        }
+    }
+
+    /// Notes the rejection of the samples outside `low ..= high` of lane `lane`, which stand in
+    /// lane `j` of `v`.
+    pub fn reject_outside<T: Work>(
+        &mut self,
+        v: &[Row<T>],
+        j: usize,
+        lane: usize,
+        low: T,
+        high: T,
+    ) {
+        if let Some(sides) = &mut self.sides {
+            for (row, sides) in v.iter().zip(sides) {
+                if row.0[j] < low {
+                    sides.0[lane] = LOW;
+                } else if row.0[j] > high {
+                    sides.0[lane] = HIGH;
+                }
+            }
+        }
+    }
+
+    /// Makes the counts those of samples still in `used`, and forgets the sides.
+    pub fn count_sides<T: Work>(&mut self, used: &[Row<T>]) {
+        let Some(sides) = &mut self.sides else { return };
+        (self.n_low, self.n_high) = (self.counted_low, self.counted_high);
+        for (row, sides) in used.iter().zip(sides) {
+            for l in 0..LANES {
+                let here = !row.0[l].f64().is_nan();
+                self.n_low.0[l] += u32::from(here && sides.0[l] == LOW);
+                self.n_high.0[l] += u32::from(here && sides.0[l] == HIGH);
+                sides.0[l] = 0;
+            }
+        }
+        (self.counted_low, self.counted_high) = (self.n_low, self.n_high);
     }
 }
