@@ -1,0 +1,576 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""Extreme stacks, and wrong arguments: named in the error, never a panic.
+
+A panic of the compiled code would reach Python as a `BaseException`, which
+`pytest.raises` here does not catch, so that such a test fails.
+"""
+
+import math
+import re
+
+import numpy as np
+import oracle
+import pytest
+from numpy.testing import assert_array_equal
+
+from imcombiners_astro import planes
+
+CUBES = ("mask_rej", "mask_thresh", "sample_flags")
+DEFAULTS = {"low": 3.0, "high": 3.0, "center": "median", "spread": "std"}
+CLIP = ("sigclip", DEFAULTS)
+STATISTICS = (
+    "mean median lmedian sum min max variance std wmean wsum percentile".split()
+)
+NAN = math.nan
+
+
+def make_outputs(n_frames, shape, names=None, real="f8"):
+    return {
+        name: np.zeros((n_frames, *shape) if name in CUBES else shape, dtype)
+        for name, dtype in oracle.output_types(real).items()
+        if names is None or name in names
+    }
+
+
+def check(pixels, *, real="f8", n_threads=None, arguments=None, **options):
+    """Run the kernel, compare with the oracle, return the kernel's outputs."""
+    options.setdefault("uncertainty", "std_error")
+    arguments = arguments or {}
+    outputs = make_outputs(len(pixels), np.shape(pixels[0]), real=real)
+    planes.combine_planes(
+        pixels, planes.Plan(**options), outputs, n_threads=n_threads, **arguments
+    )
+    truth = oracle.combine(
+        pixels, oracle.Plan(**options), output_dtype=real, **arguments
+    )
+    for name, values in outputs.items():
+        assert_array_equal(values, truth[name], err_msg=name)
+    image = make_outputs(len(pixels), np.shape(pixels[0]), ["image"], real)
+    planes.combine_planes(pixels, planes.Plan(**options), image, **arguments)
+    assert_array_equal(image["image"], truth["image"], err_msg="image alone")
+    return outputs
+
+
+def statistic(name):
+    return {"statistic": name} | ({"q": 30} if name == "percentile" else {})
+
+
+# -------------------------------------------------------------- extreme stacks
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 5), (2, 0, 4)])
+@pytest.mark.parametrize("dtype", ["f4", "u2", "f8"])
+def test_no_pixels(shape, dtype):
+    check(np.zeros((3, *shape), dtype), steps=(CLIP,))
+    check(
+        [np.zeros(shape, dtype)] * 3,
+        arguments={"masks": [None, np.zeros(shape, bool), None]},
+    )
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+@pytest.mark.parametrize("steps", [(), (CLIP,)])
+def test_one_frame(name, steps):
+    pixels = np.array([[3.0, -1.5, NAN, 0.0, math.inf]])
+    arguments = {"weights": np.array([2.0])} if name[0] == "w" else {}
+    got = check(pixels, steps=steps, arguments=arguments, **statistic(name))
+    assert got["n_used"].tolist() == [1, 1, 0, 1, 0]
+    if name not in ("variance", "std", "wsum"):
+        assert_array_equal(got["image"][[0, 1, 3]], [3.0, -1.5, 0.0])
+    assert_array_equal(got["uncertainty"], [0, 0, NAN, 0, NAN])
+
+
+@pytest.mark.parametrize("n_frames", [1, 2, 5, 31, 64, 65, 128])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "u2"])
+@pytest.mark.parametrize("name", STATISTICS)
+def test_nothing_good(name, dtype, n_frames):
+    pixels = np.full((n_frames, 40), 7, dtype)
+    masks = np.zeros(pixels.shape, bool)
+    masks[:, ::2] = True
+    if pixels.dtype.kind == "f":
+        pixels[:, ::3] = NAN
+        pixels[0, ::4] = math.inf
+    arguments = {"masks": masks}
+    if name[0] == "w":
+        arguments["weights"] = np.ones(n_frames)
+    got = check(pixels, steps=(CLIP,), arguments=arguments, **statistic(name))
+    expected = 0.0 if name in ("sum", "wsum") else NAN
+    assert_array_equal(got["image"][::2], np.full(20, expected))
+    assert got["mask"][::2].all()
+    assert not got["n_used"][::2].any()
+    got = check(
+        pixels, steps=(CLIP,), blank=-9.0, arguments=arguments, **statistic(name)
+    )
+    assert_array_equal(got["image"][::2], np.full(20, -9.0))
+
+
+@pytest.mark.parametrize("n_frames", [2, 9, 16, 31, 33, 64, 70])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("name", ["mean", "median", "lmedian", "min", "max"])
+def test_one_good_sample(name, dtype, n_frames):
+    # The good sample travels through the frames from pixel to pixel.
+    pixels = np.full((n_frames, n_frames), NAN, dtype)
+    np.fill_diagonal(pixels, np.arange(n_frames) - 3.5)
+    for steps in (
+        (),
+        (CLIP,),
+        (("sigclip", DEFAULTS | {"spread": "mad", "center": "mean"}),),
+    ):
+        got = check(pixels, steps=steps, statistic=name)
+        assert_array_equal(got["image"], np.arange(n_frames) - 3.5)
+        assert (got["n_used"] == 1).all()
+
+
+@pytest.mark.parametrize("size", [1e308, 1.7976931348623157e308, 1e154, 1e-308, 5e-324])
+@pytest.mark.parametrize("center", ["mean", "median"])
+@pytest.mark.parametrize("spread", ["std", "mad"])
+def test_values_near_the_limits_of_f8(size, center, spread):
+    rng = np.random.default_rng(4)
+    pixels = size * rng.choice([-1.0, 1.0, 0.0, 0.5], (9, 60))
+    step = ("sigclip", {"low": 1, "high": 1, "center": center, "spread": spread})
+    for name in ("mean", "median", "sum", "variance", "max"):
+        check(pixels, steps=(step,), statistic=name)
+        check(pixels, statistic=name)
+
+
+@pytest.mark.parametrize("size", [3.4028235e38, 1e38, 1e19, 1e-38, 1e-45])
+@pytest.mark.parametrize("center", ["mean", "median"])
+@pytest.mark.parametrize("spread", ["std", "mad"])
+def test_values_near_the_limits_of_f4(size, center, spread):
+    rng = np.random.default_rng(5)
+    pixels = (size * rng.choice([-1.0, 1.0, 0.0, 0.5], (31, 60))).astype("f4")
+    step = ("sigclip", {"low": 1, "high": 1, "center": center, "spread": spread})
+    for name in ("mean", "median", "variance"):
+        check(pixels, work="f4", steps=(step,), statistic=name)
+        check(pixels, work="f4", statistic=name)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+def test_results_beyond_f4_are_infinite():
+    pixels = np.full((3, 20), 3e38, "f4")
+    got = check(pixels, work="f4", statistic="sum", real="f4")
+    assert np.isinf(got["image"]).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        ("i8", 2**53 + 1),
+        ("i8", 2**63 - 1),
+        ("i8", -(2**63)),
+        ("i8", -(2**53) - 1),
+        ("u8", 2**63 + 1025),
+        ("u8", 2**64 - 1),
+        ("u4", 2**32 - 1),
+        ("i4", -(2**31)),
+    ],
+)
+@pytest.mark.parametrize("order", "<>")
+def test_integers_become_the_nearest_double(dtype, value, order):
+    pixels = np.full((3, 20), value, np.dtype(dtype).newbyteorder(order))
+    for name in ("median", "min", "mean"):
+        got = check(pixels, statistic=name)
+        assert (got["image"] == float(value)).all()
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2"])
+def test_small_integers_are_exact(dtype):
+    info = np.iinfo(dtype)
+    every = np.arange(info.min, info.max + 1).astype(dtype)
+    pixels = np.stack([every, np.roll(every, 1), every[::-1]])
+    truth = {"mean": np.mean, "median": np.median, "max": np.max}
+    for work in ("f4", "f8"):
+        for name in ("mean", "median", "max"):
+            image = np.zeros(every.shape)
+            plan = planes.Plan(statistic=name, work=work)
+            planes.combine_planes(pixels, plan, {"image": image})
+            assert_array_equal(image, truth[name](pixels.astype("f8"), axis=0))
+
+
+@pytest.mark.parametrize("n_frames", [97, 128, 129, 257, 300])
+@pytest.mark.parametrize("dtype", ["f4", "u2", "f8"])
+def test_many_frames(dtype, n_frames):
+    rng = np.random.default_rng(n_frames)
+    pixels = rng.normal(1000, 9, (n_frames, 50))
+    pixels[rng.random(pixels.shape) < 0.03] += 200
+    pixels = pixels.astype(dtype)
+    masks = rng.random(pixels.shape) < 0.1
+    work = "f8" if dtype == "f8" else "f4"
+    for name in ("mean", "median", "percentile"):
+        for steps in (
+            (),
+            (("sigclip", DEFAULTS | {"low": 2, "high": 2}),),
+            (
+                (
+                    "sigclip",
+                    DEFAULTS | {"low": 2, "high": 2, "center": "mean", "spread": "mad"},
+                ),
+            ),
+            (("extrema", {"low": 5, "high": 40, "rule": "fraction"}),),
+        ):
+            check(
+                pixels,
+                steps=steps,
+                work=work,
+                arguments={"masks": masks},
+                **statistic(name),
+            )
+
+
+def test_more_passes_than_nit_can_count():
+    # Every pass finds the largest of outliers that grow from frame to frame.
+    outliers = 10.0 ** np.linspace(-150, 150, 260)
+    column = np.concatenate([np.zeros(300), outliers])[:, None]
+    step = (
+        "sigclip",
+        DEFAULTS | {"low": 2, "high": 2, "center": "median", "maxiters": None},
+    )
+    got = check(column, steps=(step,))
+    assert got["nit"][0] == 255 and got["n_used"][0] == 300
+
+
+def test_samples_on_the_bounds_stay():
+    # Center 0, MAD 1: the bounds are the samples -2 and 2 themselves.
+    column = np.array([-3.0, -2, -1, -1, 0, 1, 1, 2, 3])
+    pixels = np.repeat(column[:, None], 20, axis=1)
+    step = (
+        "sigclip",
+        DEFAULTS | {"low": 2, "high": 2, "spread": "mad", "mad_factor": 1.0},
+    )
+    for dtype, work in (("f8", "f8"), ("f4", "f4"), ("i2", "f4")):
+        got = check(pixels.astype(dtype), steps=(step,), work=work)
+        assert (got["low"] == -2).all() and (got["upp"] == 2).all()
+
+
+def test_spread_of_zero_rejects_what_differs():
+    pixels = np.full((9, 20), 5.0)
+    pixels[3] = 5.5
+    got = check(pixels, steps=(("sigclip", DEFAULTS | {"spread": "mad"}),))
+    assert (got["n_rejected_high"] == 1).all() and (got["std"] == 0).all()
+
+
+def test_nothing_of_the_input_is_changed():
+    rng = np.random.default_rng(6)
+    pixels = rng.normal(0, 1, (5, 30)).astype(">f4")
+    masks = rng.random(pixels.shape) < 0.2
+    before = pixels.tobytes(), masks.tobytes()
+    check(pixels, steps=(CLIP,), arguments={"masks": masks, "zero": np.ones(5)})
+    assert (pixels.tobytes(), masks.tobytes()) == before
+
+
+def test_one_plane_as_every_frame():
+    plane = np.arange(40.0).reshape(5, 8)
+    check(np.broadcast_to(plane, (4, 5, 8)), statistic="median")
+    check([plane] * 4, statistic="median")
+    mask = np.broadcast_to(np.array([True, False] * 4), (5, 8))
+    check([plane] * 4, arguments={"masks": mask})
+
+
+def test_bytes_as_masks():
+    # Not promised; but if bytes are read at all, everything but 0 is bad.
+    masks = np.array([0, 1, 2, 255, 0, 128], dtype="u1")
+    image = np.zeros(6)
+    try:
+        planes.combine_planes(
+            np.ones((1, 6)), planes.Plan(), {"image": image}, masks=[masks]
+        )
+    except TypeError:
+        return
+    assert_array_equal(np.isnan(image), masks != 0)
+
+
+# ------------------------------------------------------------- wrong arguments
+
+NEEDED = {
+    "sigclip": DEFAULTS,
+    "extrema": {"low": 1, "high": 1, "rule": "count"},
+    "range": {"low": 0.0, "high": 1.0},
+}
+STACK = np.arange(24.0).reshape(4, 6)
+
+
+def fail(
+    match, *, error=(ValueError, TypeError), pixels=STACK, outputs=None, **options
+):
+    """The combination must fail, naming ``match`` in the message."""
+    names = ("masks", "weights", "zero", "factor", "scale", "fits", "n_threads")
+    arguments = {name: options.pop(name) for name in names if name in options}
+    with pytest.raises(error, match=re.compile(match, re.IGNORECASE)):
+        if outputs is None:
+            outputs = {"image": np.zeros(6)}
+        planes.combine_planes(pixels, planes.Plan(**options), outputs, **arguments)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((0, 5)),
+        [],
+        np.float64(3.0),
+        np.zeros(()),
+        "image",
+        None,
+        [np.zeros(6), np.zeros(7)],
+        [np.zeros(6), np.zeros((2, 3))],
+        [np.zeros(6), [0.0] * 6],
+        [np.zeros(6), None],
+    ],
+    ids=lambda pixels: f"{type(pixels).__name__} {str(pixels)[:30]}",
+)
+def test_pixels_that_are_no_stack(pixels):
+    fail("pixels|plane|frame", pixels=pixels)
+
+
+@pytest.mark.parametrize("dtype", [bool, "c8", "c16", "f2", "O", "S4", "M8[s]", "g"])
+def test_pixels_of_a_wrong_dtype(dtype):
+    pixels = np.zeros((4, 6), dtype)
+    if np.dtype(dtype) == np.float64:
+        pytest.skip("long double is double here")
+    fail("pixels|plane|frame", error=TypeError, pixels=pixels)
+    fail("pixels|plane|frame", error=TypeError, pixels=list(pixels))
+    fail(
+        "pixels|plane|frame",
+        error=TypeError,
+        pixels=[np.zeros(6), np.zeros(6), np.zeros(6, dtype), np.zeros(6)],
+    )
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [
+        np.zeros((3, 6), bool),
+        np.zeros((4, 5), bool),
+        np.zeros(5, bool),
+        np.zeros((6, 4), bool),
+        np.zeros((), bool),
+        [None] * 3,
+        [None] * 5,
+        [np.zeros(5, bool), None, None, None],
+        [],
+        np.zeros((4, 6)),
+        [np.zeros(6, "i4"), None, None, None],
+        "mask",
+    ],
+    ids=lambda masks: (
+        f"{type(masks).__name__} {np.shape(masks) or len(masks or 'x')}"
+        if not isinstance(masks, list)
+        else f"list of {len(masks)}"
+    ),
+)
+def test_wrong_masks(masks):
+    fail("mask", masks=masks)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        np.ones(3),
+        np.ones(5),
+        np.ones((4, 5)),
+        np.ones((6, 4)),
+        [np.ones(6)] * 3,
+        [np.ones(5)] * 4,
+        np.ones(4, complex),
+        np.array([1, 1, NAN, 1]),
+        np.array([1, 1, math.inf, 1]),
+        "weights",
+        None,
+    ],
+    ids=lambda w: (
+        f"{type(w).__name__} {getattr(w, 'dtype', '')} {getattr(w, 'shape', '')}"
+    ),
+)
+def test_wrong_weights(weights):
+    fail("weight", weights=weights, statistic="wmean")
+
+
+@pytest.mark.parametrize("name", ["zero", "factor", "scale"])
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        np.ones(3),
+        np.ones(5),
+        np.ones((4, 1)),
+        np.array([1, NAN, 1, 1]),
+        np.array([1, math.inf, 1, 1]),
+        np.array(["1"] * 4),
+        "auto",
+    ],
+    ids=str,
+)
+def test_wrong_transforms(name, numbers):
+    fail(name, **{name: numbers})
+
+
+def test_scale_of_zero():
+    fail("scale", scale=np.array([1.0, 0.0, 1.0, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "match"),
+    [
+        ({"image": np.zeros(5)}, "image"),
+        ({"image": np.zeros((6, 1))}, "image"),
+        ({"image": np.zeros(6, "f2")}, "image"),
+        ({"image": np.zeros(6, "i4")}, "image"),
+        ({"image": np.zeros(6, "f8").astype(">f8")}, "image"),
+        ({"image": np.zeros(12)[::2]}, "image"),
+        ({"image": [0.0] * 6}, "image"),
+        ({"image": None}, "image"),
+        ({"mask_rej": np.zeros((6, 4), bool)}, "mask_rej"),
+        ({"mask_rej": np.zeros(6, bool)}, "mask_rej"),
+        ({"mask_rej": np.zeros((6, 4), bool).T}, "mask_rej"),
+        ({"sample_flags": np.zeros((4, 6), bool)}, "sample_flags"),
+        ({"n_used": np.zeros(6, "i8")}, "n_used"),
+        ({"n_used": np.zeros(6, "i2")}, "n_used"),
+        ({"nit": np.zeros(6, "u2")}, "nit"),
+        ({"std": np.zeros(7)}, "std"),
+        ({"output_flags": np.zeros(7, "u1")}, "output_flags"),
+        ({"imgae": np.zeros(6)}, "imgae"),
+        ({3: np.zeros(6)}, "output"),
+        ([np.zeros(6)], "output"),
+        (None, "output"),
+    ],
+    ids=str,
+)
+def test_wrong_outputs(outputs, match):
+    with pytest.raises((ValueError, TypeError), match=match):
+        planes.combine_planes(STACK, planes.Plan(), outputs)
+
+
+def test_read_only_output():
+    image = np.zeros(6)
+    image.flags.writeable = False
+    fail("image", outputs={"image": image})
+
+
+def test_uncertainty_without_its_kind():
+    fail("uncertainty", outputs={"uncertainty": np.zeros(6)})
+
+
+def test_two_outputs_in_one_array():
+    image = np.zeros(6)
+    fail(
+        "image|uncertainty",
+        outputs={"image": image, "uncertainty": image},
+        uncertainty="std_error",
+    )
+
+
+def test_an_output_that_is_an_input():
+    pixels = STACK.copy()
+    fail("image|overlap|pixels", pixels=pixels, outputs={"image": pixels[0]})
+
+
+@pytest.mark.parametrize("q", [-0.1, 100.1, NAN, math.inf, None, "50", [50, 60]])
+def test_wrong_percentile(q):
+    fail(r"\bq\b", statistic="percentile", q=q)
+
+
+@pytest.mark.parametrize("n_threads", [0, -1, 1.5, "all", 2**70])
+def test_wrong_number_of_threads(n_threads):
+    fail("n_threads", n_threads=n_threads)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"statistic": "average"}, "statistic.*average"),
+        ({"statistic": None}, "statistic"),
+        ({"statistic": 3}, "statistic"),
+        ({"work": "f2"}, "work"),
+        ({"work": "i4"}, "work"),
+        ({"uncertainty": "error"}, "uncertainty"),
+        ({"uncertainty": True}, "uncertainty"),
+        ({"ddof": -1}, "ddof"),
+        ({"ddof": 0.5}, "ddof"),
+        ({"ddof": 2**70}, "ddof"),
+        ({"thresholds": (1.0,)}, "thresholds"),
+        ({"thresholds": (1.0, NAN)}, "thresholds"),
+        ({"thresholds": (2.0, 1.0)}, "thresholds"),
+        ({"thresholds": 3.0}, "thresholds"),
+        ({"blank": "nan"}, "blank"),
+        ({"steps": "sigclip"}, "steps"),
+        ({"steps": (("sigmaclip", {}),)}, "sigmaclip"),
+        ({"steps": ("sigclip",)}, "steps"),
+        ({"steps": (("sigclip",),)}, "steps"),
+        ({"steps": (("sigclip", None),)}, "steps|sigclip"),
+        ({"steps": ((3, {}),)}, "steps"),
+        ({"sttistic": "mean"}, "sttistic"),
+    ],
+    ids=str,
+)
+def test_wrong_plans(options, match):
+    fail(match, **options)
+
+
+@pytest.mark.parametrize(
+    ("step", "option", "values"),
+    [
+        ("sigclip", "low", [-1, NAN, "3", None, [1]]),
+        ("sigclip", "high", [-1, NAN, "3", None, [1]]),
+        ("sigclip", "center", ["mode", None, 3]),
+        ("sigclip", "spread_center", ["mode", 3]),
+        ("sigclip", "spread", ["sigma", None, 3]),
+        ("sigclip", "mad_factor", [-1, NAN, math.inf, "1", None]),
+        ("sigclip", "ddof", [-1, 0.5, "1", None]),
+        ("sigclip", "maxiters", [-1, 0.5, "1", 2**70]),
+        ("sigclip", "nkeep", [-1, 0.5, "1", None]),
+        ("sigclip", "maxrej", [-1, 0.5, "1"]),
+        ("sigclip", "revert", ["all", None, 3]),
+        ("sigclip", "nan_rule", ["some", None, 3]),
+        ("sigclip", "sigma", [3.0]),
+        ("extrema", "low", [-1, 0.5, "1", None]),
+        ("extrema", "high", [-1, 0.5, "1", None]),
+        ("extrema", "rule", ["rank", None, 3]),
+        ("extrema", "nlow", [1]),
+        ("range", "low", [NAN, "0", [0]]),
+        ("range", "high", [NAN, "0", [0]]),
+        ("range", "minimum", [0]),
+    ],
+)
+def test_wrong_options_of_steps(step, option, values):
+    for value in values:
+        fail(rf"\b{option}\b", steps=((step, NEEDED[step] | {option: value}),))
+
+
+@pytest.mark.parametrize("step", ["sigclip", "extrema", "range"])
+def test_missing_options_of_steps(step):
+    for option in ("low", "high"):
+        others = {k: v for k, v in NEEDED[step].items() if k != option}
+        fail(rf"\b{option}\b", steps=((step, others),))
+
+
+@pytest.mark.parametrize(
+    "fits", [[None] * 3, [None] * 5, "fits", [1, 2, 3, 4], [{}] * 4]
+)
+def test_wrong_fits(fits):
+    fail("fits", fits=fits)
+
+
+@pytest.mark.parametrize(
+    "options", [{"bscale": "1"}, {"bzero": None}, {"blank": 1.5}, {"blank": 2**70}]
+)
+def test_wrong_fits_scaling(options):
+    name = next(iter(options))
+    with pytest.raises((ValueError, TypeError), match=name):
+        scaling = planes.FitsScaling(
+            **{"unsigned": False, "bscale": 1.0, "bzero": 0.0, "blank": None} | options
+        )
+        planes.combine_planes(
+            STACK.astype(">i2"),
+            planes.Plan(),
+            {"image": np.zeros(6)},
+            fits=[scaling] * 4,
+        )
+
+
+def test_unsigned_convention_is_for_integers():
+    scaling = planes.FitsScaling(unsigned=True, bscale=1.0, bzero=32768.0, blank=None)
+    fail("unsigned", pixels=STACK.astype(">f4"), fits=[scaling] * 4)
+
+
+def test_the_next_call_is_right_after_an_error():
+    fail("statistic", statistic="average")
+    fail("n_threads", n_threads=0)
+    check(STACK, steps=(CLIP,), statistic="median")
