@@ -1,0 +1,154 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""What a user may give as a stack of images, made a list."""
+
+import glob
+import os
+import re
+
+import numpy as np
+from astropy.io import fits
+from astropy.nddata import NDData
+
+from imcombiners_astro.errors import EmptyInputError
+
+__all__ = ["expand_inputs"]
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+# Extensions that CCDData writes beside an image.
+_COMPANIONS = ("MASK", "UNCERT", "PSFIMAGE")
+
+
+def expand_inputs(img_list):
+    """
+    Make a list of images.
+
+    Parameters
+    ----------
+    img_list : iterable, str, `~os.PathLike`, ImageFileCollection or HDU
+        - Any iterable of paths, `~astropy.nddata.CCDData`, HDUs, HDU lists and binary
+          file objects: its items, in order. One item is one image.
+        - A string of paths with commas between them.
+        - One path. If no file has this name, a pattern such as ``"bias*.fits"``, which
+          stands for the files that match, sorted by name.
+        - A ``ccdproc.ImageFileCollection``: its files.
+        - One HDU, or one file object: that image.
+        - One `~astropy.io.fits.HDUList`: its images; without the extensions MASK,
+          UNCERT and PSFIMAGE, which belong to another image.
+
+        In all paths ``~`` is the home directory.
+
+    Returns
+    -------
+    list
+        The images: str for paths, other objects as they are.
+
+    Raises
+    ------
+    EmptyInputError
+        If there are none. It is a ValueError, and an IndexError.
+    FileNotFoundError
+        If nothing matches a pattern.
+    TypeError
+        If an item is no image.
+    ValueError
+        If it is none of these: one CCDData, a number, `None`.
+
+    Examples
+    --------
+    >>> from imcombiners_astro.files.inputs import expand_inputs
+    >>> expand_inputs("dark1.fits, dark2.fits")
+    ['dark1.fits', 'dark2.fits']
+    """
+    items = [
+        _checked(item, f"img_list[{k}]") for k, item in enumerate(_items(img_list))
+    ]
+    if not items:
+        raise EmptyInputError("img_list is empty: there is no image to combine.")
+    return items
+
+
+def _items(img_list):
+    if isinstance(img_list, np.ndarray):
+        img_list = img_list.tolist()  # Python strings; one string if it has no axes
+    if isinstance(img_list, bytes):
+        img_list = os.fsdecode(img_list)
+    if isinstance(img_list, str):
+        return _from_text(img_list)
+    if isinstance(img_list, os.PathLike):
+        return _matches(os.fsdecode(img_list))
+    if _is_collection(img_list):
+        return img_list.files_filtered(include_path=True)
+    if isinstance(img_list, fits.HDUList):
+        return [hdu for hdu in img_list if _is_image(hdu)]
+    if not isinstance(img_list, NDData):
+        if _is_hdu(img_list) or hasattr(img_list, "read"):
+            return [img_list]
+        try:
+            return list(img_list)
+        except TypeError:
+            pass
+    raise ValueError(
+        "unrecognised input for list of images to combine. It must be a list of paths "
+        f"or CCDData, found one {type(img_list).__name__}."
+    )
+
+
+def _from_text(text):
+    if "," not in text or os.path.exists(os.path.expanduser(text)):
+        return _matches(text) if text.strip() else []
+    names = [name.strip() for name in text.split(",")]
+    return [match for name in names if name for match in _matches(name)]
+
+
+def _matches(text):
+    """Return the path, or the files that match it if there is no such file."""
+    path = _home(text)
+    if _URL.match(path) or not glob.has_magic(path) or os.path.lexists(path):
+        return [path]
+    found = sorted(glob.glob(path))
+    if not found:
+        raise FileNotFoundError(f"no file matches {text!r}.")
+    return found
+
+
+def _home(text):
+    return text if _URL.match(text) else os.path.expanduser(text)
+
+
+def _checked(item, name):
+    if isinstance(item, str | bytes | os.PathLike):
+        text = os.fsdecode(item)
+        if not text:
+            raise ValueError(f"{name} is an empty path.")
+        return _home(str(text))
+    if (
+        isinstance(item, NDData | fits.HDUList)
+        or _is_hdu(item)
+        or hasattr(item, "read")
+    ):
+        return item
+    hint = ""
+    if isinstance(item, np.ndarray):
+        hint = "; give CCDData(array, unit=...) for an array"
+    elif isinstance(item, tuple):
+        hint = "; a generator with return_fname=True gives such pairs"
+    raise TypeError(
+        f"{name} must be a path, a CCDData, an HDU or an HDUList, found "
+        f"{type(item).__name__}{hint}."
+    )
+
+
+def _is_collection(thing):
+    # by name: whoever has one has imported ccdproc, others need not
+    return any(
+        cls.__name__ == "ImageFileCollection" and cls.__module__.startswith("ccdproc")
+        for cls in type(thing).__mro__
+    )
+
+
+def _is_hdu(thing):
+    return hasattr(thing, "fileinfo") and hasattr(thing, "header")
+
+
+def _is_image(hdu):
+    return hdu.is_image and bool(hdu.shape) and hdu.name.upper() not in _COMPANIONS
