@@ -1,0 +1,297 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""The public `combine`: images in files or in memory, of any number, into one."""
+
+import contextlib
+import difflib
+import inspect
+import sys
+
+import numpy as np
+from astropy.nddata import CCDData
+
+from imcombiners_astro.ccd import combine_frames
+from imcombiners_astro.errors import UnknownKeywordWarning, UnusedOptionWarning, warn
+from imcombiners_astro.files.fits import open_frames
+from imcombiners_astro.files.inputs import expand_inputs
+from imcombiners_astro.files.output import check_output, write_output
+from imcombiners_astro.options import check_method, check_options
+
+__all__ = ["combine"]
+
+# What CCDData.read, its reader of FITS files and astropy.io.fits.open take.
+READER_KEYWORDS = frozenset(
+    """
+    format unit hdu hdu_uncertainty hdu_mask hdu_flags key_uncertainty_type hdu_psf
+    mode memmap save_backup cache lazy_load_hdus ignore_missing_simple use_fsspec
+    fsspec_kwargs decompress_in_memory uint ignore_missing_end checksum
+    disable_image_compression do_not_scale_image_data character_as_bytes ignore_blank
+    scale_back output_verify
+    """.split()
+)
+
+
+def combine(
+    img_list,
+    output_file=None,
+    method="average",
+    weights=None,
+    scale=None,
+    mem_limit=16e9,
+    clip_extrema=False,
+    nlow=1,
+    nhigh=1,
+    minmax_clip=False,
+    minmax_clip_min=None,
+    minmax_clip_max=None,
+    sigma_clip=False,
+    sigma_clip_low_thresh=3,
+    sigma_clip_high_thresh=3,
+    sigma_clip_func=np.ma.mean,
+    sigma_clip_dev_func=np.ma.std,
+    dtype=None,
+    combine_uncertainty_function=None,
+    overwrite_output=False,
+    array_package=None,
+    *,
+    n_threads=None,
+    progress_bar=None,
+    blank=None,
+    **ccdkwargs,
+):
+    """
+    Combine images into one, with the parameters and results of ``ccdproc.combine``.
+
+    Parameters
+    ----------
+    img_list : iterable of str, path, `~astropy.nddata.CCDData` or HDU, or str
+        The N images, of one shape (any number of dimensions) and one unit. A mixture is
+        allowed, and so are an ``ImageFileCollection``, names separated by commas, one
+        path, or one pattern such as ``"bias-*.fits"``. Frames larger than the first one
+        are cut to its shape from pixel [0, 0] with a warning (2-D images only).
+    output_file : str or path, optional
+        FITS file for the result, with the extensions MASK and UNCERT. It appears only
+        when it is complete.
+    method : {'average', 'median', 'sum'}, optional
+        Statistic of the samples that are left at each pixel. The sum is not rescaled
+        for samples left out.
+    weights : `numpy.ndarray` of shape (N,) or (N, *shape), optional
+        ``sum(w * x) / sum(w)`` for the average and ``sum(w * x)`` for the sum, both
+        over the samples that are left. No effect on the median and on the uncertainty.
+    scale : callable or sequence of N numbers, optional
+        Factors that multiply the images *after* the rejection and before they are
+        combined. A function is called with the whole data array of each image, masks
+        ignored.
+    mem_limit : float, optional
+        Bytes to work in. Files are read in strips of rows so that pixels and result
+        fit (half of the limit is left for strips where the result alone takes more);
+        the result is the same for any limit.
+    clip_extrema : bool, optional
+        Reject the `nlow` lowest and `nhigh` highest of the N samples of each pixel;
+        masked samples count, and NaN counts as highest.
+    nlow, nhigh : int or None, optional
+        Their sum must be less than N.
+    minmax_clip : bool, optional
+        Reject samples below `minmax_clip_min` or above `minmax_clip_max`.
+    minmax_clip_min, minmax_clip_max : float or None, optional
+        In the unit of the unscaled images.
+    sigma_clip : bool, optional
+        Reject, in one pass, samples below ``center - low * spread`` or above
+        ``center + high * spread``.
+    sigma_clip_low_thresh, sigma_clip_high_thresh : float or None, optional
+        ``low`` and ``high``. None and 0 stand for 3, with a warning; `numpy.inf`
+        switches a side off.
+    sigma_clip_func : {'mean', 'median'}, callable or None, optional
+        Center, over all samples of the pixel, masked ones included.
+    sigma_clip_dev_func : {'std', 'mad_std'}, callable or None, optional
+        Spread, likewise. The usual functions of NumPy, ``numpy.ma``, bottleneck and
+        `astropy.stats` are recognised and run at full speed; they keep what they do at
+        a pixel with a NaN (see Notes). Any other function is called as
+        `astropy.stats.sigma_clip` calls it. None is the mean and standard deviation of
+        NumPy.
+    dtype : str or `numpy.dtype`, optional
+        Type of the combined data, float64 by default. The computation does not depend
+        on it, except that float32 images with ``dtype="float32"`` stay in float32 until
+        their samples are summed (in float64) or sorted. Integers are truncated.
+    combine_uncertainty_function : callable, optional
+        Scatter of the samples, called as ``f(stack, axis=0)`` with NaN for samples left
+        out; divided by ``sqrt(n)``. By default the standard deviation (average and sum)
+        or 1.4826 times the median absolute deviation (median) of the n samples left;
+        for the sum it is multiplied by n.
+    overwrite_output : bool, optional
+        Replace an existing `output_file`.
+    array_package : module, optional
+        Array library for the computation. Anything but NumPy is left to ccdproc, as are
+        images that hold arrays of another library.
+    n_threads : int, optional
+        Number of threads; by default one for each core. The result does not depend on
+        it.
+    progress_bar : callable, optional
+        Called with an iterable over the strips, for instance `tqdm.tqdm`.
+    blank : float, optional
+        Value of pixels where no sample is left, instead of NaN (0 for the sum).
+    **ccdkwargs
+        For ``CCDData.read`` and `astropy.io.fits.open`, such as ``unit`` and ``hdu``.
+        They do not apply to images in memory. Other names are ignored with a warning.
+
+    Returns
+    -------
+    `~astropy.nddata.CCDData`
+        Of the class of the first image, with a copy of its header, WCS, unit, PSF and
+        flags, and ``NCOMBINE`` in the header. `mask` is True where no sample is left.
+        `uncertainty` has the class of that of the first image and its own conversion of
+        the standard deviation. All arrays are writable and independent of the input.
+
+    Raises
+    ------
+    ValueError
+        Unknown method, no image, no unit, a scale factor that is 0 or NaN, and
+        other values that cannot be meant; before any file is opened where possible.
+    TypeError
+        Images of different units, or smaller than the first one; arguments of a wrong
+        type.
+    OSError
+        A file that is missing, truncated or not FITS, or an output that exists or
+        cannot be written; known before the work starts.
+
+    Notes
+    -----
+    The rejections are independent of each other: each sees the unscaled samples of all
+    frames, and a sample is left out when any of them rejects it. Samples that are NaN
+    or infinite are never used. At a pixel with such a sample, clipping goes on with the
+    others when the functions ignore NaN (strings, ``numpy.nan*``, bottleneck's
+    ``nan*``); functions that return NaN there (`numpy.mean`, ``numpy.ma.median``,
+    `~astropy.stats.mad_std`) reject nothing else; ``numpy.ma.std``, which is the
+    default, rejects every sample.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy.nddata import CCDData
+    >>> from imcombiners_astro import combine
+    >>> images = [CCDData(np.full((2, 3), level), unit="adu") for level in (1., 2., 6.)]
+    >>> master = combine(images, method="median")
+    >>> master.data
+    array([[2., 2., 2.],
+           [2., 2., 2.]])
+    >>> master.header["NCOMBINE"]
+    3
+    """
+    arguments = {
+        name: value
+        for name, value in locals().items()
+        if name not in ("img_list", "ccdkwargs")
+    }
+    check_method(method)
+    items = expand_inputs(img_list)
+    if _belongs_to_ccdproc(items, array_package):
+        return _hand_over(items, arguments, ccdkwargs)
+
+    output_file, overwrite_output = (
+        arguments.pop("output_file"),
+        arguments.pop("overwrite_output"),
+    )
+    arguments.pop("array_package")
+    options = check_options(**arguments, n_frames=len(items))
+    ccdkwargs = _known_keywords(ccdkwargs)
+    if output_file is not None:
+        check_output(output_file, overwrite_output)
+
+    with contextlib.ExitStack() as opened:
+        frames = open_frames(items, **ccdkwargs)
+        for frame in frames:
+            opened.callback(frame.close)
+        _warn_about_unit(items, frames, ccdkwargs.get("unit"))
+        # A CCDData in memory serves as it is: nothing of it is changed.
+        first = items[0]
+        template = first if isinstance(first, CCDData) else frames[0].template()
+        result = combine_frames(frames, template, options)
+    if output_file is not None:
+        write_output(result, output_file, overwrite_output)
+    return result
+
+
+def _known_keywords(ccdkwargs):
+    """Warn about keywords that nothing here takes, and leave them out."""
+    parameters = [
+        name
+        for name, parameter in inspect.signature(combine).parameters.items()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    ]
+    known = {}
+    for name, value in ccdkwargs.items():
+        if name in READER_KEYWORDS:
+            known[name] = value
+            continue
+        nearest = difflib.get_close_matches(name, [*parameters, *READER_KEYWORDS], 1)
+        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        warn(
+            f"combine() does not know the keyword {name!r}; it has no effect.{hint}",
+            UnknownKeywordWarning,
+        )
+    return known
+
+
+def _warn_about_unit(items, frames, unit):
+    if unit is None:
+        return
+    other = [
+        frame
+        for item, frame in zip(items, frames, strict=True)
+        if isinstance(item, CCDData) and frame.unit != unit
+    ]
+    if other:
+        warn(
+            f"unit={str(unit)!r} is for files only: {other[0].name} stays in "
+            f"{other[0].unit}.",
+            UnusedOptionWarning,
+        )
+
+
+def _belongs_to_ccdproc(items, array_package):
+    """Whether the images are arrays of a library other than NumPy."""
+    if array_package is not None:
+        name = getattr(array_package, "__name__", str(array_package))
+        if name not in ("numpy", "array_api_compat.numpy"):
+            return True
+    return any(
+        isinstance(item, CCDData) and not isinstance(item.data, np.ndarray)
+        for item in items
+    )
+
+
+def _hand_over(items, arguments, ccdkwargs):
+    """Let ccdproc combine arrays of other libraries."""
+    import ccdproc.combiner
+
+    theirs = ccdproc.combiner.combine
+    theirs = getattr(theirs, "__wrapped__", theirs)
+    if theirs is combine:
+        raise TypeError(
+            "ccdproc.combine has been replaced by this function, which combines NumPy "
+            "arrays only; convert the data of the images to NumPy."
+        )
+    own = ("n_threads", "progress_bar", "blank")
+    ours = [name for name in own if arguments.pop(name) is not None]
+    if ours:
+        warn(
+            f"{', '.join(ours)} have no effect on arrays of other libraries than "
+            "NumPy, which ccdproc combines.",
+            UnusedOptionWarning,
+        )
+    package = arguments.pop("array_package")
+    if package is not None:
+        if "array_package" not in inspect.signature(theirs).parameters:
+            version = getattr(sys.modules["ccdproc"], "__version__", "installed")
+            raise TypeError(
+                f"array_package={package!r}: ccdproc {version}, which combines arrays "
+                "of other libraries than NumPy, has no such parameter."
+            )
+        arguments["array_package"] = package
+    # These two are the default in every version of ccdproc, under different names.
+    for name, default in (
+        ("sigma_clip_func", np.ma.mean),
+        ("sigma_clip_dev_func", np.ma.std),
+    ):
+        if arguments[name] is default:
+            del arguments[name]
+    return theirs(items, **arguments, **ccdkwargs)

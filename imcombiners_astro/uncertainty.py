@@ -1,0 +1,115 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""The scatter of the samples of a combination, and the uncertainty made of it."""
+
+from typing import NamedTuple
+
+import numpy as np
+from astropy.nddata import StdDevUncertainty
+
+from imcombiners_astro import clipfuncs
+
+__all__ = [
+    "KnownUncertainty",
+    "call_uncertainty",
+    "known_uncertainty",
+    "uncertainty_like",
+]
+
+
+class KnownUncertainty(NamedTuple):
+    """
+    A scatter of the samples that the kernel computes.
+
+    Attributes
+    ----------
+    name : str
+        Its name in the plan.
+    nan : bool
+        Whether it is NaN at every pixel where not all samples are used.
+    times_n : bool
+        Whether the error of the mean is still to be multiplied by the number used.
+    """
+
+    name: str
+    nan: bool
+    times_n: bool
+
+    @property
+    def needs_n_used(self):
+        """Whether `finish` needs the number of samples used."""
+        return self.nan or self.times_n
+
+    def finish(self, sigma, n_used, n_frames):
+        """Apply, in place, what the kernel leaves to do."""
+        if self.times_n:
+            sigma *= n_used
+        if self.nan:
+            sigma[n_used < n_frames] = np.nan
+
+
+def known_uncertainty(options):
+    """Find the scatter in the kernel's list; None when it has to be called."""
+    func, method = options.uncertainty_function, options.method
+    std = "std_sum" if method == "sum" else "std_error"
+    if func is None:
+        default = "mad_error" if method == "median" else std
+        return KnownUncertainty(default, nan=False, times_n=False)
+    statistic = clipfuncs.recognise(func)
+    if statistic is None:
+        return None
+    # The function gets NaN in place of what is masked or rejected.
+    nan = statistic.nan != "ignore"
+    if statistic.name == "std" and statistic.ddof == 0:
+        return KnownUncertainty(std, nan, times_n=False)
+    if statistic.name == "mad" and statistic.factor == clipfuncs.MAD_TO_STD:
+        # ccdproc's own default for the median: there it is told to ignore NaN.
+        if method == "median" and getattr(func, "__name__", "") == "sigma_func":
+            nan = False
+        return KnownUncertainty("mad_error", nan, times_n=method == "sum")
+    return None
+
+
+def call_uncertainty(stack, rejected, factors, options):
+    """
+    Scatter of the samples by a function of the caller, as ccdproc calls it.
+
+    The function gets the scaled samples with NaN where one is masked or rejected, and
+    ``axis=0``; what it returns is divided by the square root of the number of samples
+    used, and for a sum multiplied by that number.
+    """
+    if factors is not None:
+        stack = stack * factors[:, np.newaxis, np.newaxis]
+    stack[rejected] = np.nan
+    n_used = len(stack) - np.isnan(stack).sum(axis=0)
+    scatter = options.uncertainty_function(stack, axis=0)
+    if np.ma.isMaskedArray(scatter):
+        scatter = np.ma.filled(scatter.astype(float), np.nan)
+    scatter = np.asarray(scatter, dtype=float)
+    if scatter.shape != n_used.shape:
+        raise ValueError(
+            "combine_uncertainty_function must reduce axis 0: for an array of shape "
+            f"{stack.shape} it returned the shape {scatter.shape} instead of "
+            f"{n_used.shape}."
+        )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scatter = scatter / np.sqrt(n_used)
+        return scatter * n_used if options.method == "sum" else scatter
+
+
+def uncertainty_like(example, std, parent):
+    """
+    Turn standard deviations into an uncertainty of the class of `example`.
+
+    A variance or an inverse variance is converted to (ccdproc would fill it with the
+    standard deviation); a class that knows no conversion gets the standard deviation.
+    """
+    cls = StdDevUncertainty if example is None else type(example)
+    if issubclass(cls, StdDevUncertainty):
+        return cls(std)
+    made = StdDevUncertainty(std)
+    made.parent_nddata = parent
+    try:
+        with np.errstate(divide="ignore", over="ignore"):
+            return made.represent_as(cls)
+    except TypeError:
+        return cls(std)
