@@ -22,6 +22,7 @@ __all__ = [
     "Plan",
     "combine_planes",
     "default_threads",
+    "grow_mask",
     "set_default_threads",
     "simd_level",
     "simd_levels",
@@ -66,9 +67,10 @@ class Plan:
     statistic : str
         "mean", "median", "lmedian" (the lower of the two middle samples),
         "sum", "min", "max", "variance", "std", "wmean" (weighted mean), "wsum"
-        (weighted sum) or "percentile".
+        (weighted sum), "percentile", "quadrature" or "nmodel".
     steps : tuple of (str, dict)
-        Rejection: "sigclip", "extrema" or "range", with its options.
+        Rejection: "sigclip", "ccdclip", "avsigclip", "linearclip", "pclip",
+        "extrema" or "range", with its options.
     work : {"f8", "f4"}
         Workspace type. "f4" holds 8 and 16-bit integers and float32 samples
         exactly; sums, means, spreads and bounds are in double precision anyway.
@@ -80,8 +82,9 @@ class Plan:
         what the steps before have left.
     transform_after : bool
         Zero, factor and scale are applied after the rejection (as ccdproc).
-    uncertainty : {None, "std_error", "mad_error", "std_sum"}
-        std/sqrt(n), 1.4826 MAD/sqrt(n) or std*sqrt(n) of the samples used.
+    uncertainty : {None, "std_error", "mad_error", "std_sum", "scatter"}
+        std/sqrt(n), 1.4826 MAD/sqrt(n), std*sqrt(n), or IRAF's sigma (ddof = 1,
+        about the result) of the samples used.
     q : float, optional
         Percentage for "percentile".
     ddof : int
@@ -89,6 +92,8 @@ class Plan:
     blank : float
         Value where no sample is left; NaN stands for the default, which is NaN
         (for sums 0).
+    noise : dict, optional
+        ``gain``, ``rdnoise``, ``snoise``, ``scales`` and ``zeros`` for "nmodel".
     """
 
     statistic: str = "mean"
@@ -101,6 +106,7 @@ class Plan:
     q: float | None = None
     ddof: int = 0
     blank: float = nan
+    noise: dict | None = None
 
 
 def combine_planes(
@@ -212,6 +218,46 @@ def _has_rows(array, n_leading):
         or array.shape[-1] <= 1
         or array.strides[-1] == array.itemsize
     )
+
+
+def grow_mask(mask, radius, n_threads=None):
+    """
+    Mark everything near a marked sample, frame by frame.
+
+    Parameters
+    ----------
+    mask : bool `~numpy.ndarray` (N, *shape)
+        The seeds.
+    radius : float
+        Euclidean radius in pixels, over all axes but the first; below 1 nothing
+        is added.
+    n_threads : int, optional
+        Threads.
+
+    Returns
+    -------
+    bool `~numpy.ndarray` (N, *shape)
+        The seeds and their surroundings, clipped at the borders.
+
+    Raises
+    ------
+    ValueError
+        If ``radius`` is negative or not finite.
+    TypeError
+        If ``mask`` is not an array of booleans.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from imcombiners_astro.planes import grow_mask
+    >>> mask = np.zeros((1, 3, 3), bool)
+    >>> mask[0, 1, 1] = True
+    >>> grow_mask(mask, 1).astype(int)
+    array([[[0, 1, 0],
+            [1, 1, 1],
+            [0, 1, 0]]])
+    """
+    return _core.grow_mask(mask, radius, n_threads)
 
 
 def simd_level():

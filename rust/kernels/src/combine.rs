@@ -1,11 +1,13 @@
 //! The one verb: combine planes under a plan into outputs.
 
-use crate::dispatch::{Level, Ops};
+use rayon::prelude::*;
+
+use crate::dispatch::{Ops, Simd};
 use crate::error::{Error, Result};
 use crate::estimate::Kit;
 use crate::order::Comparators;
 use crate::outputs::{Outputs, Product};
-use crate::plan::{Center, NanRule, Plan, Step};
+use crate::plan::{Center, Clip, Level, NanRule, Plan, Rule, Step};
 use crate::plane::{Plane, Shape};
 use crate::pool;
 use crate::prefetch::prefetch;
@@ -34,7 +36,7 @@ pub fn combine(
     outputs: Outputs,
     threads: Option<usize>,
 ) -> Result<()> {
-    plan.validate()?;
+    plan.validate(planes.len())?;
     if planes.is_empty() || planes.len() > MOST_FRAMES {
         return Err(Error::option(
             "number of frames",
@@ -52,11 +54,11 @@ pub fn combine(
     if threads == Some(0) {
         return Err(Error::option("n_threads", 0, "at least 1"));
     }
-    let level = Level::current()?;
+    let level = Simd::current()?;
     if plan.single {
-        run(&Job::<f32>::new(planes, shape, plan, level), outputs, threads)
+        run(Job::<f32>::new(planes, shape, plan, level), outputs, threads)
     } else {
-        run(&Job::<f64>::new(planes, shape, plan, level), outputs, threads)
+        run(Job::<f64>::new(planes, shape, plan, level), outputs, threads)
     }
 }
 
@@ -73,12 +75,14 @@ struct Job<'a, T: Work> {
     scaled: bool,
     masked: bool,
     weighted: bool,
+    /// Scatter of every image row, for every step that pools; else nothing.
+    pooled: Vec<Vec<f64>>,
     /// Whether a step asks which lanes have a sample that is not finite.
     spoils: bool,
 }
 
 impl<'a, T: Work> Job<'a, T> {
-    fn new(planes: &'a [Plane<'a>], shape: &'a Shape, plan: &'a Plan, level: Level) -> Self {
+    fn new(planes: &'a [Plane<'a>], shape: &'a Shape, plan: &'a Plan, level: Simd) -> Self {
         let scaled = planes.iter().any(|plane| !plane.is_unscaled());
         let small = |plane: &Plane| {
             plane.fits.is_none_or(|fits| fits.is_plain())
@@ -97,24 +101,42 @@ impl<'a, T: Work> Job<'a, T> {
             masked: planes.iter().any(|plane| plane.mask.is_some()),
             weighted: plan.statistic.is_weighted()
                 && planes.iter().any(|plane| plane.weights.is_some()),
-            spoils: plan.steps.iter().any(
-                |step| matches!(step, Step::SigmaClip(clip) if clip.nan_rule != NanRule::Ignore),
-            ),
+            pooled: Vec::new(),
+            spoils: plan
+                .steps
+                .iter()
+                .any(|step| matches!(step, Step::Clip(clip) if clip.nan_rule != NanRule::Ignore)),
         }
     }
 }
 
-fn run<T: Work>(job: &Job<T>, outputs: Outputs, threads: Option<usize>) -> Result<()> {
+fn run<T: Work>(mut job: Job<T>, outputs: Outputs, threads: Option<usize>) -> Result<()> {
     let pixels = job.shape.pixels();
     let useful = 1 + pixels.saturating_mul(job.planes.len()) / SAMPLES_PER_THREAD;
     let threads = threads.unwrap_or_else(pool::default_threads).min(useful);
-    if threads <= 1 {
-        blocks(job, 0, pixels, outputs);
-        return Ok(());
+    let pool = if threads > 1 { Some(pool::pool(threads)?) } else { None };
+    for i in 0..job.plan.steps.len() {
+        let mut lines = Vec::new();
+        if let Some(line) = line_of(&job.plan.steps[i]).filter(|line| *line > 0) {
+            let one = |start: usize| pool_line(&job, i, start, line);
+            lines = match &pool {
+                None => (0..pixels).step_by(line).map(one).collect(),
+                Some(pool) => {
+                    let starts: Vec<usize> = (0..pixels).step_by(line).collect();
+                    pool.install(|| starts.into_par_iter().map(one).collect())
+                }
+            };
+        }
+        job.pooled.push(lines);
     }
-    // Several pieces per thread even out their speeds.
-    let grain = pixels.div_ceil(threads * 8).next_multiple_of(LANES);
-    pool::pool(threads)?.install(|| halve(job, 0, pixels, grain, outputs));
+    match pool {
+        None => blocks(&job, 0, pixels, outputs),
+        Some(pool) => {
+            // Several pieces per thread even out their speeds.
+            let grain = pixels.div_ceil(threads * 8).next_multiple_of(LANES);
+            pool.install(|| halve(&job, 0, pixels, grain, outputs));
+        }
+    }
     Ok(())
 }
 
@@ -144,21 +166,25 @@ struct Scratch<T> {
     outside: Vec<Row<u8>>,
 }
 
+impl<T: Work> Scratch<T> {
+    fn new(job: &Job<T>, with_outside: bool) -> Self {
+        let frames = job.planes.len();
+        Self {
+            dense: Vec::new(),
+            used: Vec::new(),
+            judged: Vec::new(),
+            masks: if job.masked { vec![Row::filled(0); frames] } else { Vec::new() },
+            weights: if job.weighted { vec![Row::filled(0.0); frames] } else { Vec::new() },
+            outside: if with_outside { vec![Row::filled(0); frames] } else { Vec::new() },
+        }
+    }
+}
+
 fn blocks<T: Work>(job: &Job<T>, start: usize, len: usize, mut outputs: Outputs) {
     let frames = job.planes.len();
     let mut kit = Kit::new(job.ops, job.wide, &job.network, job.exact);
-    let mut stack = vec![Row::filled(T::NAN); frames * BLOCKS];
-    let mut scratch = Scratch {
-        dense: Vec::new(),
-        used: Vec::new(),
-        judged: Vec::new(),
-        masks: if job.masked { vec![Row::filled(0); frames] } else { Vec::new() },
-        weights: if job.weighted { vec![Row::filled(0.0); frames] } else { Vec::new() },
-        outside: Vec::new(),
-    };
-    if outputs.wants(Product::MaskThresh) {
-        scratch.outside = vec![Row::filled(0); frames];
-    }
+    let mut stack = vec![Row::filled(T::NAN); frames * BLOCKS.min(len.div_ceil(LANES))];
+    let mut scratch = Scratch::new(job, outputs.wants(Product::MaskThresh));
     let counts = outputs.wants(Product::NRejectedLow) || outputs.wants(Product::NRejectedHigh);
     // Where steps judge what others reject too, counting needs to know every sample's side.
     let sides = counts && job.plan.independent && (job.masked || job.plan.steps.len() > 1);
@@ -199,15 +225,7 @@ fn block<T: Work>(
     let plan = job.plan;
     let len = place.len;
     let w = len.next_multiple_of(16);
-    let mut absent = screen(job, v, w, not_finite, scratch, report);
-    let premasked = job.masked && load_masks(job, place, scratch, report);
-    if premasked && !plan.independent {
-        drop_masked(kit, v, &scratch.masks, w);
-        absent = true;
-    }
-    if job.scaled && !plan.transform_after {
-        absent |= transform(job, v, w, report);
-    }
+    let (mut absent, premasked) = prepare(job, place, v, not_finite, kit, scratch, report);
     let before = report.samples.is_some().then(|| v.to_vec());
     let mut settled = None;
     if plan.independent && (premasked || plan.steps.len() > 1) {
@@ -217,12 +235,13 @@ fn block<T: Work>(
             drop_masked(kit, &mut scratch.used, &scratch.masks, w);
         }
         let any = absent;
-        for step in &plan.steps {
+        for (i, step) in plan.steps.iter().enumerate() {
             scratch.judged.clear();
             scratch.judged.extend_from_slice(v);
             let mut judged = any;
             let room = &mut scratch.dense;
-            apply(kit, step, &mut scratch.judged, w, &mut judged, room, report, None);
+            let pooled = pooled_row(job, i, place);
+            apply(kit, step, &mut scratch.judged, w, &mut judged, room, report, &pooled, None);
             report.count_sides(&scratch.used);
             absent |= judged;
             kit.ops.drop_absent(&mut scratch.used, &scratch.judged, w);
@@ -231,8 +250,10 @@ fn block<T: Work>(
         absent |= premasked;
     } else {
         let known = if job.scaled && plan.transform_after { None } else { plan.statistic.center() };
-        for step in &plan.steps {
-            settled = apply(kit, step, v, w, &mut absent, &mut scratch.dense, report, known);
+        for (i, step) in plan.steps.iter().enumerate() {
+            let pooled = pooled_row(job, i, place);
+            let room = &mut scratch.dense;
+            settled = apply(kit, step, v, w, &mut absent, room, report, &pooled, known);
         }
     }
     if let Some(before) = before {
@@ -255,6 +276,96 @@ fn block<T: Work>(
     store(kit, v, &scratch.outside, &combined, report, place, outputs);
 }
 
+/// Everything before the rejection; tells whether any sample is absent and whether any is masked.
+fn prepare<T: Work>(
+    job: &Job<T>,
+    place: Place,
+    v: &mut [Row<T>],
+    not_finite: bool,
+    kit: &Kit<T>,
+    scratch: &mut Scratch<T>,
+    report: &mut Report,
+) -> (bool, bool) {
+    let w = place.len.next_multiple_of(16);
+    let mut absent = screen(job, v, w, not_finite, scratch, report);
+    let premasked = job.masked && load_masks(job, place, scratch, report);
+    if premasked && !job.plan.independent {
+        drop_masked(kit, v, &scratch.masks, w);
+        absent = true;
+    }
+    if job.scaled && !job.plan.transform_after {
+        absent |= transform(job, v, w, report);
+    }
+    (absent, premasked)
+}
+
+/// The pooled scatter of the image row that every lane is in, for step `i`.
+fn pooled_row<T: Work>(job: &Job<T>, i: usize, place: Place) -> Row<f64> {
+    let mut row = Row::filled(f64::NAN);
+    if let (Some(lines), Some(line)) = (job.pooled.get(i), line_of(&job.plan.steps[i])) {
+        for l in 0..place.len {
+            row.0[l] = lines[(place.start + l) / line];
+        }
+    }
+    row
+}
+
+/// Pixels of an image row, if the step pools over rows.
+fn line_of(step: &Step) -> Option<usize> {
+    match step {
+        Step::Clip(Clip { rule: Rule::Pooled { line, .. }, .. }) => Some(*line),
+        _ => None,
+    }
+}
+
+/// Scatter of one image row in units of the root of the level, for step `i`: over all pixels with
+/// at least three samples, sqrt(sum (x - c)^2 / max(1, level) / (samples - 1)), as IRAF's avsigclip.
+fn pool_line<T: Work>(job: &Job<T>, i: usize, start: usize, line: usize) -> f64 {
+    let Step::Clip(Clip { center, rule: Rule::Pooled { levels, .. }, .. }) = &job.plan.steps[i]
+    else {
+        return f64::NAN;
+    };
+    let levels = levels.as_deref().unwrap_or(&[Level::SAME]);
+    let mut kit = Kit::new(job.ops, job.wide, &job.network, job.exact);
+    let mut stack = vec![Row::filled(T::NAN); job.planes.len() * BLOCKS];
+    let mut scratch = Scratch::new(job, false);
+    let mut report = Report::new(0, false, false);
+    let (mut total, mut samples) = (0.0, 0_u64);
+    for at in (start..start + line).step_by(LANES) {
+        let place = Place { start: at, len: (start + line - at).min(LANES), at: 0 };
+        let w = place.len.next_multiple_of(16);
+        let [not_finite, ..] = load(job, place.start, place.len, &mut stack);
+        let v = &mut stack[..job.planes.len()];
+        report.reset();
+        let (mut absent, _) = prepare(job, place, v, not_finite, &kit, &mut scratch, &mut report);
+        if !job.plan.independent {
+            for (before, step) in job.plan.steps[..i].iter().enumerate() {
+                let pooled = pooled_row(job, before, place);
+                let room = &mut scratch.dense;
+                apply(&mut kit, step, v, w, &mut absent, room, &mut report, &pooled, None);
+            }
+        }
+        let n = kit.count(v, w, absent);
+        let c = kit.center(*center, v, w, &n, absent);
+        let mut squares = Row::filled(0.0);
+        for (k, row) in v.iter().enumerate() {
+            let root = reject::roots(&levels[k.min(levels.len() - 1)], &c);
+            kit.ops.add_scaled_squares(row, &c, &root, w, &mut squares);
+        }
+        for l in 0..place.len {
+            if n.0[l] >= 3 {
+                total += squares.0[l];
+                samples += u64::from(n.0[l]);
+            }
+        }
+    }
+    if samples > 1 {
+        (total / (samples - 1) as f64).sqrt()
+    } else {
+        f64::NAN
+    }
+}
+
 /// One step of rejection. Clipping also tells what it leaves, with its center if that is `known`
 /// to be wanted.
 fn apply<T: Work>(
@@ -265,12 +376,17 @@ fn apply<T: Work>(
     absent: &mut bool,
     dense: &mut Vec<Row<T>>,
     report: &mut Report,
+    pooled: &Row<f64>,
     known: Option<Center>,
 ) -> Option<Settled> {
     match step {
-        Step::SigmaClip(step) => {
+        Step::Clip(step) => {
             let wanted = known == Some(step.center);
-            Some(reject::sigma_clip(kit, step, v, w, absent, dense, report, wanted))
+            Some(reject::clip(kit, step, v, w, absent, dense, report, pooled, wanted))
+        }
+        Step::PClip(step) => {
+            reject::pclip(kit, step, v, w, absent, report);
+            None
         }
         Step::Extrema(step) => {
             reject::extrema(kit, step, v, w, absent, report);
@@ -432,10 +548,15 @@ fn store<T: Work>(
     outputs: &mut Outputs,
 ) {
     let Place { len, at, .. } = place;
+    let linear = report.limits.0 .0.iter().any(|limit| !limit.is_nan());
     let extremes = (outputs.wants(Product::Low) || outputs.wants(Product::Upp)).then(|| {
         let (mut min, mut max) = (Row::filled(T::NAN), Row::filled(T::NAN));
         kit.ops.extremes(v, len.next_multiple_of(16), &mut min, &mut max);
-        (widen(&min, &combined.n), widen(&max, &combined.n))
+        if linear {
+            report.limits
+        } else {
+            (widen(&min, &combined.n), widen(&max, &combined.n))
+        }
     });
     outputs.each(|product, buffer| match product {
         Product::Image => buffer.put(at, len, &combined.image),

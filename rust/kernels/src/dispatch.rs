@@ -15,7 +15,7 @@ use crate::sample::{Row, Work};
 
 /// Instruction sets, in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub enum Simd {
     /// What every processor of the architecture has (SSE2 on x86-64, NEON on ARM).
     Base,
     /// 256-bit vectors.
@@ -24,7 +24,7 @@ pub enum Level {
     Avx512,
 }
 
-impl Level {
+impl Simd {
     /// Its name in the environment variable `IMCOMBINERS_SIMD`.
     pub fn name(self) -> &'static str {
         match self {
@@ -59,7 +59,7 @@ impl Level {
     /// # Errors
     /// [`Error::Option`] if the variable names a level that does not exist here.
     pub fn current() -> Result<Self> {
-        static CURRENT: OnceLock<Result<Level>> = OnceLock::new();
+        static CURRENT: OnceLock<Result<Simd>> = OnceLock::new();
         CURRENT
             .get_or_init(|| {
                 let available = Self::available();
@@ -184,7 +184,7 @@ operations! {
     fn drop_absent(rows: &mut [Row<T>], other: &[Row<T>], w: usize);
     /// Drops samples outside bounds; returns whether there were any.
     fn drop_outside(rows: &mut [Row<T>], w: usize, low: &Row<T>, high: &Row<T>) -> bool;
-    /// Counts samples outside bounds.
+    /// Adds the numbers of samples outside bounds.
     fn count_outside(rows: &[Row<T>], w: usize, low: &Row<T>, high: &Row<T>,
         below: &mut Row<u32>, above: &mut Row<u32>);
     /// Drops the lowest samples of one frame.
@@ -197,6 +197,9 @@ operations! {
     fn sum(rows: &[Row<T>], w: usize, absent: bool, total: &mut Row<f64>);
     /// Sums squared deviations.
     fn sum_squares(rows: &[Row<T>], w: usize, absent: bool, about: &Row<f64>, total: &mut Row<f64>);
+    /// Adds one frame's squared deviations in units of a scale.
+    fn add_scaled_squares(row: &Row<T>, about: &Row<f64>, scale: &Row<f64>, w: usize,
+        total: &mut Row<f64>);
     /// Adds one weighted frame.
     fn add_weighted(row: &Row<T>, weight: &Row<f64>, w: usize,
         sum_wx: &mut Row<f64>, sum_w: &mut Row<f64>);
@@ -229,13 +232,13 @@ operations! {
 
 impl<T: Work> Ops<T> {
     /// The table of a level; the best available one if the processor lacks it.
-    pub fn at(level: Level) -> &'static Self {
-        let level = Level::available().into_iter().filter(|l| *l <= level).max();
-        match level.unwrap_or(Level::Base) {
+    pub fn at(level: Simd) -> &'static Self {
+        let level = Simd::available().into_iter().filter(|l| *l <= level).max();
+        match level.unwrap_or(Simd::Base) {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => Self::AVX512,
+            Simd::Avx512 => Self::AVX512,
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => Self::AVX2,
+            Simd::Avx2 => Self::AVX2,
             _ => Self::BASE,
         }
     }

@@ -55,6 +55,21 @@ impl<'a, T: Work> Kit<'a, T> {
                 self.ops.divide(&mut mean, n);
                 mean
             }
+            Center::Trimmed => {
+                let mut sum = Row::filled(0.0);
+                self.ops.sum(v, w, absent, &mut sum);
+                let (mut min, mut max) = (Row::filled(T::NAN), Row::filled(T::NAN));
+                self.ops.extremes(v, w, &mut min, &mut max);
+                let mut left = *n;
+                for l in 0..w {
+                    if n.0[l] > 2 {
+                        sum.0[l] -= min.0[l].f64() + max.0[l].f64();
+                        left.0[l] -= 2;
+                    }
+                }
+                self.ops.divide(&mut sum, &left);
+                sum
+            }
             Center::Median | Center::LowerMedian => {
                 if v.len() > DEEPEST {
                     self.rows.resize(v.len().max(self.rows.len()), Row::filled(T::NAN));
@@ -79,7 +94,7 @@ impl<'a, T: Work> Kit<'a, T> {
         match which {
             Spread::Std { ddof } => self.variance(about, ddof, true, v, w, n, absent),
             Spread::Mad { factor } => {
-                let exact = self.exact && kind != Center::Mean;
+                let exact = self.exact && matches!(kind, Center::Median | Center::LowerMedian);
                 let mut mad = self.median_deviation(exact, about, v, w, n, absent);
                 for value in &mut mad.0 {
                     *value *= factor;
@@ -87,6 +102,25 @@ impl<'a, T: Work> Kit<'a, T> {
                 mad
             }
         }
+    }
+
+    /// The standard deviation in which frame i counts in units of `roots[i]`.
+    pub fn scaled_std(
+        &self,
+        spread: Spread,
+        about: &Row<f64>,
+        roots: &[Row<f64>],
+        v: &[Row<T>],
+        w: usize,
+        n: &Row<u32>,
+    ) -> Row<f64> {
+        let ddof = if let Spread::Std { ddof } = spread { ddof } else { 0 };
+        let mut total = Row::filled(0.0);
+        for (k, row) in v.iter().enumerate() {
+            self.ops.add_scaled_squares(row, about, &roots[k.min(roots.len() - 1)], w, &mut total);
+        }
+        self.ops.variance(&mut total, n, ddof as f64, true);
+        total
     }
 
     /// sum (x - a)^2 / (n - ddof), or its square root; NaN unless n > ddof.

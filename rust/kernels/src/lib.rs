@@ -28,6 +28,7 @@ mod combine;
 pub mod dispatch;
 mod error;
 mod estimate;
+mod grow;
 #[cfg(test)]
 mod naive;
 mod order;
@@ -45,6 +46,7 @@ mod tests;
 
 pub use combine::{combine, MOST_FRAMES};
 pub use error::{Error, Result};
+pub use grow::grow_mask;
 pub use outputs::{Buffer, Kind, Outputs, Product};
 pub use pool::{default_threads, set_default_threads};
 pub use reject::{output_flags, sample_flags};

@@ -1,8 +1,8 @@
 //! The truth for tests: one pixel at a time, gathered, in plain sequential code.
 
 use crate::plan::{
-    Center, Extrema, ExtremaRule, NanRule, Plan, Revert, SigmaClip, Spread, Statistic, Step,
-    Uncertainty, MAD_TO_STD,
+    Center, Clip, Extrema, ExtremaRule, Level, NanRule, Noise, PClip, Plan, Revert, Rule, Spread,
+    Statistic, Step, Uncertainty, MAD_TO_STD,
 };
 use crate::reject::{output_flags, HIGH, LOW};
 
@@ -106,6 +106,7 @@ pub(crate) fn combine(samples: &[Sample], plan: &Plan) -> Pixel {
         pixel.uncertainty = match kind {
             Uncertainty::StdError => std(&column, mean(&column), 0) / n.sqrt(),
             Uncertainty::StdSum => std(&column, mean(&column), 0) / n.sqrt() * n,
+            Uncertainty::Scatter => unimplemented!("tested against IRAF"),
             Uncertainty::MadError => mad(&column, median(&column)) * MAD_TO_STD / n.sqrt(),
         };
     }
@@ -139,6 +140,7 @@ fn statistic(column: &[f64], samples: &[Sample], statistic: Statistic) -> f64 {
             }
         }
         Statistic::WeightedSum => weighted().0,
+        Statistic::Quadrature | Statistic::NoiseModel => unimplemented!("tested against IRAF"),
         Statistic::Percentile(q) => {
             let sorted = sorted(column);
             let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
@@ -160,7 +162,8 @@ type Sides = Vec<(usize, u8)>;
 
 fn reject(column: &mut [f64], step: &Step, pixel: &mut Pixel) -> Sides {
     let sides = match step {
-        Step::SigmaClip(step) => return sigma_clip(column, step, pixel),
+        Step::Clip(step) => return clip(column, step, pixel),
+        Step::PClip(step) => pclip(column, step, pixel),
         Step::Extrema(step) => extrema(column, step),
         Step::Range(step) => (0..column.len())
             .filter_map(|k| match column[k] {
@@ -192,7 +195,59 @@ fn extrema(column: &[f64], step: &Extrema) -> Sides {
     lowest.chain(frames[n - high..].iter().map(|k| (*k, HIGH))).collect()
 }
 
-fn sigma_clip(column: &mut [f64], step: &SigmaClip, pixel: &mut Pixel) -> Sides {
+fn pclip(column: &[f64], step: &PClip, pixel: &mut Pixel) -> Sides {
+    let mut frames: Vec<usize> = (0..column.len()).filter(|k| !column[*k].is_nan()).collect();
+    frames.sort_by(|i, j| column[*i].total_cmp(&column[*j]).then(i.cmp(j)));
+    let n = frames.len();
+    if n < 3 || n <= step.nkeep {
+        return Sides::new();
+    }
+    let half = (column.len() / 2).max(1) as f64;
+    let offset = if step.frac.abs() < 1.0 { half * step.frac } else { step.frac }.trunc();
+    let offset = if step.frac < 0.0 { offset.clamp(-half, -1.0) } else { offset.clamp(1.0, half) };
+    let middle = (n / 2 + usize::from(!(n.is_multiple_of(2) && offset < 0.0))) as f64;
+    let rank = (middle + offset).clamp(1.0, n as f64) as usize;
+    let center = median(column);
+    let unit = (column[frames[rank - 1]] - center).abs();
+    if unit == 0.0 {
+        return Sides::new();
+    }
+    let mut gone: Vec<(f64, usize, u8)> = Vec::new();
+    for k in frames {
+        let far = (column[k] - center) / unit;
+        if -far >= step.low {
+            gone.push((-far, k, LOW));
+        } else if far >= step.high {
+            gone.push((far, k, HIGH));
+        }
+    }
+    let keep = step.nkeep.max(step.maxrej.map_or(0, |most| n.saturating_sub(most)));
+    if n - gone.len() < keep {
+        pixel.flags |= if n - gone.len() < step.nkeep { output_flags::NKEEP } else { 0 };
+        pixel.flags |= if step.maxrej.is_some_and(|most| gone.len() > most) {
+            output_flags::MAXREJ
+        } else {
+            0
+        };
+        let least = keep - (n - gone.len());
+        put_back(&mut gone, least);
+    }
+    gone.into_iter().map(|(_, k, side)| (k, side)).collect()
+}
+
+/// Takes out the `least` nearest, and those within a thousandth of the last of them.
+fn put_back(gone: &mut Vec<(f64, usize, u8)>, least: usize) {
+    gone.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let mut last = f64::NEG_INFINITY;
+    let mut back = 0;
+    while back < gone.len() && (back < least || gone[back].0 < last + 0.001) {
+        last = gone[back].0;
+        back += 1;
+    }
+    gone.drain(..back);
+}
+
+fn clip(column: &mut [f64], step: &Clip, pixel: &mut Pixel) -> Sides {
     let mut sides = Sides::new();
     pixel.std = f64::NAN;
     let spoiled = pixel.spoiled;
@@ -205,32 +260,76 @@ fn sigma_clip(column: &mut [f64], step: &SigmaClip, pixel: &mut Pixel) -> Sides 
         }
         _ => {}
     }
-    let center = |which: Center, column: &[f64]| match which {
-        Center::Mean => mean(column),
-        Center::Median => median(column),
-        Center::LowerMedian => lower_median(column),
-    };
     let at_start = present(column).len();
     let mut out_of_passes = step.maxiters == Some(0);
     let mut pass = 0;
     while step.maxiters.is_none_or(|most| pass < most) {
         pass += 1;
         out_of_passes = step.maxiters == Some(pass);
-        let c = center(step.center, column);
-        let a = step.spread_center.map_or(c, |which| center(which, column));
-        let s = match step.spread {
-            Spread::Std { ddof } => std(column, a, ddof),
-            Spread::Mad { factor } => mad(column, a) * factor,
+        let center = |which: Center, column: &[f64]| match which {
+            Center::Trimmed if pass == 1 => trimmed(column),
+            Center::Mean | Center::Trimmed => mean(column),
+            Center::Median => median(column),
+            Center::LowerMedian => lower_median(column),
         };
-        if !c.is_finite() || !s.is_finite() {
+        let c = center(step.center, column);
+        let here = present(column).len();
+        // Sigma of every frame, and the one that is reported.
+        let root = |level: &Level, a: f64| ((a + level.zero) / level.scale).max(1.0).sqrt();
+        let all = |value: f64| vec![value; column.len()];
+        let (reported, mut sigmas) = match &step.rule {
+            Rule::Scatter { about, spread, levels } => {
+                let a = about.map_or(c, |which| center(which, column));
+                match (spread, levels) {
+                    (Spread::Mad { factor }, _) => {
+                        let s = mad(column, a) * factor;
+                        (s, all(s))
+                    }
+                    (Spread::Std { ddof }, None) => {
+                        let s = std(column, a, *ddof);
+                        (s, all(s))
+                    }
+                    (Spread::Std { ddof }, Some(levels)) => {
+                        let at = |k: usize| root(&levels[k.min(levels.len() - 1)], a);
+                        let scaled: Vec<f64> =
+                            column.iter().enumerate().map(|(k, x)| (x - a) / at(k)).collect();
+                        let s = std(&scaled, 0.0, *ddof);
+                        (s, (0..column.len()).map(|k| at(k) * s).collect())
+                    }
+                }
+            }
+            Rule::Noise { about, frames } => {
+                let a = about.map_or(c, |which| center(which, column));
+                let alike = Noise { level: Level::SAME, ..frames[0] };
+                let each = (0..column.len()).map(|k| frames[k.min(frames.len() - 1)].sigma(a));
+                (alike.sigma(a), each.collect())
+            }
+            Rule::Pooled { .. } => unimplemented!("needs more than one column"),
+            Rule::Linear { .. } => (1.0, all(1.0)),
+        };
+        if !c.is_finite() || !reported.is_finite() {
             break;
         }
-        pixel.std = s;
-        // An infinite limit times a zero spread is NaN, and compares as "keep".
-        let (low, high) = (c - step.low * s, c + step.high * s);
-        let outside = |x: f64| x < low || x > high;
-        let mut gone: Vec<usize> = (0..column.len()).filter(|k| outside(column[*k])).collect();
-        let here = present(column).len();
+        pixel.std = reported;
+        let idle = here < step.min_samples || step.skip_zero && reported == 0.0;
+        let limits = |k: usize| match step.rule {
+            Rule::Linear { low_scale, upp_scale } => {
+                (low_scale * c - step.low, upp_scale * c + step.high)
+            }
+            // An infinite limit times a zero spread is NaN, and compares as "keep".
+            _ => (c - step.low * sigmas[k], c + step.high * sigmas[k]),
+        };
+        let mut gone: Vec<(f64, usize, u8)> = Vec::new();
+        for (k, x) in column.iter().enumerate() {
+            let (low, high) = limits(k);
+            let unit = if sigmas[k] == 0.0 { 1.0 } else { sigmas[k] };
+            let far = (x - c).abs() / unit;
+            if *x < low && !idle {
+                gone.push((far, k, LOW));
+            } else if *x > high && !idle {
+                gone.push((far, k, HIGH));
+            }
+        }
         let before = at_start - here;
         let nkeep = step.revert != Revert::Ignore && here - gone.len() < step.nkeep;
         let maxrej = step.maxrej.is_some_and(|most| before + gone.len() > most);
@@ -239,23 +338,27 @@ fn sigma_clip(column: &mut [f64], step: &SigmaClip, pixel: &mut Pixel) -> Sides 
             pixel.flags |= if nkeep { output_flags::NKEEP } else { 0 }
                 | if maxrej { output_flags::MAXREJ } else { 0 };
             let most = step.maxrej.map_or(usize::MAX, |most| most.saturating_sub(before));
-            let allowed = if step.revert == Revert::Closest {
-                here.saturating_sub(step.nkeep).min(most).min(gone.len())
+            let allowed = here.saturating_sub(step.nkeep).min(most).min(gone.len());
+            if step.revert == Revert::Closest {
+                let least = gone.len() - allowed;
+                put_back(&mut gone, least);
             } else {
-                0
-            };
-            gone.sort_by(|i, j| (column[*i] - c).abs().total_cmp(&(column[*j] - c).abs()));
-            gone.drain(..gone.len() - allowed);
+                gone.clear();
+            }
         }
-        if !gone.is_empty() {
+        let linear = matches!(step.rule, Rule::Linear { .. });
+        if linear {
+            pixel.nit = if pass == 1 { 1 } else { pixel.nit.saturating_add(1) };
+        } else if !gone.is_empty() {
             pixel.nit = pixel.nit.saturating_add(1);
         }
         let nothing = gone.is_empty();
-        for k in gone {
-            sides.push((k, if column[k] < low { LOW } else { HIGH }));
+        for (_, k, side) in gone {
+            sides.push((k, side));
             column[k] = f64::NAN;
         }
-        if stop || nothing {
+        sigmas.clear();
+        if stop || nothing || linear && pass == 1 && out_of_passes {
             out_of_passes = false;
             break;
         }
@@ -264,6 +367,18 @@ fn sigma_clip(column: &mut [f64], step: &SigmaClip, pixel: &mut Pixel) -> Sides 
         pixel.flags |= output_flags::MAXITERS;
     }
     sides
+}
+
+/// Mean without the smallest and the largest of more than two samples.
+fn trimmed(column: &[f64]) -> f64 {
+    let here = present(column);
+    let sum = here.iter().fold(0.0, |sum, x| sum + x);
+    let (min, max) =
+        here.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(*x), b.max(*x)));
+    match here.len() {
+        n @ 0..=2 => sum / n as f64,
+        n => (sum - (min + max)) / (n - 2) as f64,
+    }
 }
 
 fn drop_if(column: &mut [f64], outside: impl Fn(f64) -> bool) {

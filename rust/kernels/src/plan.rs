@@ -11,6 +11,9 @@ pub enum Center {
     Median,
     /// The lower of the two middle samples.
     LowerMedian,
+    /// Mean without the smallest and the largest sample in the first pass (if there are more than
+    /// two), then the mean: IRAF's clipping about the mean.
+    Trimmed,
 }
 
 /// How a column scatters.
@@ -50,19 +53,103 @@ pub enum NanRule {
     RejectAll,
 }
 
-/// Iterative rejection of the samples outside `center - low * spread .. center + high * spread`.
+/// How the level of a frame differs from that of the result: sample = level / scale - zero, with
+/// the factors of IRAF.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Level {
+    /// Relative scale of the frame.
+    pub scale: f64,
+    /// Additive shift of the frame.
+    pub zero: f64,
+}
+
+/// Noise model of one frame, in data units:
+/// sigma^2 = max((rdnoise / gain)^2, tiny) + S / gain + (snoise S)^2 with S = max(0, s (c + z)),
+/// and sigma / s in the units of the result.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Noise {
+    /// Electrons per data unit.
+    pub gain: f64,
+    /// Read noise in electrons.
+    pub rdnoise: f64,
+    /// Sensitivity noise as a fraction of the signal.
+    pub snoise: f64,
+    /// s and z.
+    pub level: Level,
+}
+
+impl Noise {
+    /// IRAF's floor of the read noise variance: never zero, so that columns without any noise can
+    /// be judged.
+    const FLOOR: f64 = 1e4 / 0.99e37;
+
+    /// Variance of a sample of a frame in units of the result, for a signal of its own level.
+    pub(crate) fn variance(&self, signal: f64) -> f64 {
+        let gain = self.gain * self.level.scale;
+        let read = (self.rdnoise / gain).powi(2).max(Self::FLOOR);
+        read + signal / gain + (self.snoise * signal).powi(2)
+    }
+
+    /// Sigma of a frame where the result is `center`.
+    pub(crate) fn sigma(&self, center: f64) -> f64 {
+        let Level { scale, zero } = self.level;
+        let signal = (scale * (center + zero)).max(0.0);
+        let read = (self.rdnoise / self.gain).powi(2).max(Self::FLOOR);
+        (read + signal / self.gain + (self.snoise * signal).powi(2)).sqrt() / scale
+    }
+}
+
+impl Level {
+    /// A frame like the result.
+    pub const SAME: Self = Self { scale: 1.0, zero: 0.0 };
+}
+
+/// What the limits of a clipping are counted in.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SigmaClip {
-    /// Lower limit in units of the spread; infinite to keep everything below.
+pub enum Rule {
+    /// The scatter of the column.
+    Scatter {
+        /// Center of the scatter, if another one.
+        about: Option<Center>,
+        /// Measure of the scatter.
+        spread: Spread,
+        /// Poisson correction: frame i scatters sqrt(max(1, (c + z) / s)) times as much.
+        levels: Option<Vec<Level>>,
+    },
+    /// The noise model of a detector, one for all frames or one for each.
+    Noise {
+        /// Center of the noise model, if another one.
+        about: Option<Center>,
+        /// The models.
+        frames: Vec<Noise>,
+    },
+    /// The scatter of a whole image row in units of the root of the level (IRAF's avsigclip).
+    Pooled {
+        /// Pixels of a row.
+        line: usize,
+        /// Poisson correction.
+        levels: Option<Vec<Level>>,
+    },
+    /// Nothing: the limits are `low_scale c - low` and `upp_scale c + upp`.
+    Linear {
+        /// Factor of the lower limit; its offset is [`Clip::low`].
+        low_scale: f64,
+        /// Factor of the upper limit; its offset is [`Clip::high`].
+        upp_scale: f64,
+    },
+}
+
+/// Iterative rejection of the samples outside `center - low * sigma .. center + high * sigma`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Clip {
+    /// Lower limit in units of sigma; infinite to keep everything below.
     pub low: f64,
     /// Upper limit.
     pub high: f64,
     /// Center of the limits.
     pub center: Center,
-    /// Center of the spread, if another one.
-    pub spread_center: Option<Center>,
-    /// Measure of the scatter.
-    pub spread: Spread,
+    /// What sigma is.
+    pub rule: Rule,
     /// Largest number of passes; `None` until nothing is rejected any more.
     pub maxiters: Option<usize>,
     /// Fewest samples to keep.
@@ -73,6 +160,45 @@ pub struct SigmaClip {
     pub revert: Revert,
     /// What NaN and infinite samples do.
     pub nan_rule: NanRule,
+    /// No pass over fewer samples.
+    pub min_samples: usize,
+    /// Columns without scatter are left alone, as IRAF does; else what differs from the center goes.
+    pub skip_zero: bool,
+}
+
+impl Clip {
+    /// Clipping until nothing changes, without limits.
+    pub fn new(center: Center, rule: Rule, low: f64, high: f64) -> Self {
+        Self {
+            low,
+            high,
+            center,
+            rule,
+            maxiters: None,
+            nkeep: 0,
+            maxrej: None,
+            revert: Revert::Undo,
+            nan_rule: NanRule::Ignore,
+            min_samples: 0,
+            skip_zero: false,
+        }
+    }
+}
+
+/// Rejection by a percentile sample (IRAF's pclip).
+#[derive(Clone, Debug, PartialEq)]
+pub struct PClip {
+    /// Fraction of half the stack, or number of ranks, from the median to the sample whose distance
+    /// from the median is the unit of the limits; the sign tells the side.
+    pub frac: f64,
+    /// Lower limit; a sample on it goes.
+    pub low: f64,
+    /// Upper limit.
+    pub high: f64,
+    /// Fewest samples to keep.
+    pub nkeep: usize,
+    /// Most samples that this step may reject.
+    pub maxrej: Option<usize>,
 }
 
 /// How many extreme samples are rejected.
@@ -108,8 +234,10 @@ pub struct Range {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Step {
-    /// See [`SigmaClip`].
-    SigmaClip(SigmaClip),
+    /// See [`Clip`].
+    Clip(Clip),
+    /// See [`PClip`].
+    PClip(PClip),
     /// See [`Extrema`].
     Extrema(Extrema),
     /// See [`Range`].
@@ -148,6 +276,10 @@ pub enum Statistic {
     WeightedSum,
     /// Linear interpolation between order statistics, `0 <= q <= 100`.
     Percentile(f64),
+    /// sqrt(sum (w x)^2) / sum w.
+    Quadrature,
+    /// sqrt(sum w^2 sigma^2) / sum w with the noise model [`Plan::noise`].
+    NoiseModel,
 }
 
 impl Statistic {
@@ -176,6 +308,9 @@ pub enum Uncertainty {
     MadError,
     /// std / sqrt(n) * n, ddof = 0.
     StdSum,
+    /// IRAF's sigma image: sqrt(sum (x - r)^2 / (n - 1)) about the result r (about the mean, for
+    /// sums), or sqrt(sum w (x - r)^2 / sum w * n / (n - 1)) if that is weighted; 0 for n = 1.
+    Scatter,
 }
 
 /// 1 / Phi^-1(3/4): the standard deviation of Gaussian samples in units of their MAD.
@@ -196,6 +331,8 @@ pub struct Plan {
     pub transform_after: bool,
     /// Uncertainty to compute.
     pub uncertainty: Option<Uncertainty>,
+    /// Noise models for [`Statistic::NoiseModel`], one or one for each frame.
+    pub noise: Vec<Noise>,
     /// Value where no sample is left; `None`: NaN, and 0 for sums.
     pub blank: Option<f64>,
     /// Work in single precision.
@@ -212,19 +349,26 @@ impl Plan {
             independent: false,
             transform_after: false,
             uncertainty: None,
+            noise: Vec::new(),
             blank: None,
             single: false,
         }
     }
 
-    /// Checks every option.
+    /// Checks every option, for a stack of so many frames.
     ///
     /// # Errors
     /// [`Error::Option`] naming the first one that makes no sense.
-    pub fn validate(&self) -> Result<()> {
+    pub fn validate(&self, frames: usize) -> Result<()> {
         if let Statistic::Percentile(q) = self.statistic {
             if !(0.0..=100.0).contains(&q) {
                 return Err(Error::option("q", q, "a percentage between 0 and 100"));
+            }
+        }
+        if self.statistic == Statistic::NoiseModel {
+            check_noise("nmodel", &self.noise)?;
+            if self.noise.len() != 1 {
+                Error::same_length("nmodel gain", self.noise.len(), frames)?;
             }
         }
         if let Some((low, high)) = self.thresholds {
@@ -232,20 +376,12 @@ impl Plan {
         }
         for step in &self.steps {
             match step {
-                Step::SigmaClip(clip) => {
-                    for (name, value) in [("low", clip.low), ("high", clip.high)] {
-                        if value.is_nan() || value < 0.0 {
-                            return Err(Error::option(
-                                &format!("sigclip {name}"),
-                                value,
-                                "a non-negative number of sigmas",
-                            ));
-                        }
-                    }
-                    if let Spread::Mad { factor } = clip.spread {
-                        if !(factor.is_finite() && factor > 0.0) {
-                            return Err(Error::option("mad_factor", factor, "a positive number"));
-                        }
+                Step::Clip(clip) => clip.validate(frames)?,
+                Step::PClip(clip) => {
+                    non_negative("pclip low", clip.low)?;
+                    non_negative("pclip high", clip.high)?;
+                    if !clip.frac.is_finite() || clip.frac == 0.0 {
+                        return Err(Error::option("pclip frac", clip.frac, "finite, not 0"));
                     }
                 }
                 Step::Range(range) => ordered("range", range.low, range.high)?,
@@ -253,6 +389,96 @@ impl Plan {
             }
         }
         Ok(())
+    }
+}
+
+impl Clip {
+    fn validate(&self, frames: usize) -> Result<()> {
+        let (name, low, high) = match self.rule {
+            Rule::Scatter { .. } => ("sigclip", "low", "high"),
+            Rule::Noise { .. } => ("ccdclip", "low", "high"),
+            Rule::Pooled { .. } => ("avsigclip", "low", "high"),
+            Rule::Linear { .. } => ("linearclip", "low", "upp"),
+        };
+        non_negative(&format!("{name} {low}"), self.low)?;
+        non_negative(&format!("{name} {high}"), self.high)?;
+        let one_each = |argument: &str, found: usize| {
+            if found == frames || found == 1 {
+                Ok(())
+            } else {
+                Error::same_length(&format!("{name} {argument}"), found, frames)
+            }
+        };
+        match &self.rule {
+            Rule::Scatter { spread, levels, .. } => {
+                if let Spread::Mad { factor } = spread {
+                    if levels.is_some() {
+                        return Err(Error::option("sigclip scales", "spread \"mad\"", "\"std\""));
+                    }
+                    if !(factor.is_finite() && *factor > 0.0) {
+                        return Err(Error::option("mad_factor", factor, "a positive number"));
+                    }
+                }
+                check_levels(name, levels.as_deref().unwrap_or_default())?;
+                one_each("scales", levels.as_ref().map_or(frames, Vec::len))
+            }
+            Rule::Pooled { levels, .. } => {
+                check_levels(name, levels.as_deref().unwrap_or_default())?;
+                one_each("scales", levels.as_ref().map_or(frames, Vec::len))
+            }
+            Rule::Noise { frames: noise, .. } => {
+                check_noise(name, noise)?;
+                one_each("gain", noise.len())
+            }
+            Rule::Linear { low_scale, upp_scale } => {
+                finite_non_negative("linearclip low_scale", *low_scale)?;
+                finite_non_negative("linearclip low", self.low)?;
+                finite_non_negative("linearclip upp_scale", *upp_scale)?;
+                finite_non_negative("linearclip upp", self.high)
+            }
+        }
+    }
+}
+
+fn check_noise(name: &str, noise: &[Noise]) -> Result<()> {
+    for noise in noise {
+        if !(noise.gain.is_finite() && noise.gain > 0.0) {
+            let argument = format!("{name} gain");
+            return Err(Error::option(&argument, noise.gain, "a positive number"));
+        }
+        finite_non_negative(&format!("{name} rdnoise"), noise.rdnoise)?;
+        finite_non_negative(&format!("{name} snoise"), noise.snoise)?;
+        check_levels(name, &[noise.level])?;
+    }
+    Ok(())
+}
+
+fn check_levels(step: &str, levels: &[Level]) -> Result<()> {
+    for level in levels {
+        if !(level.scale.is_finite() && level.scale > 0.0) {
+            let argument = format!("{step} scales");
+            return Err(Error::option(&argument, level.scale, "positive numbers"));
+        }
+        if !level.zero.is_finite() {
+            let argument = format!("{step} zeros");
+            return Err(Error::option(&argument, level.zero, "finite numbers"));
+        }
+    }
+    Ok(())
+}
+
+fn finite_non_negative(argument: &str, value: f64) -> Result<()> {
+    if value.is_infinite() {
+        return Err(Error::option(argument, value, "a finite number"));
+    }
+    non_negative(argument, value)
+}
+
+fn non_negative(argument: &str, value: f64) -> Result<()> {
+    if value >= 0.0 {
+        Ok(())
+    } else {
+        Err(Error::option(argument, value, "a non-negative number"))
     }
 }
 

@@ -74,7 +74,7 @@ pub fn drop_outside<T: Work>(rows: &mut [Row<T>], w: usize, low: &Row<T>, high: 
     any != 0
 }
 
-/// Counts the samples below `low` and above `high`.
+/// Adds the numbers of samples below `low` and above `high`.
 #[inline(always)]
 pub fn count_outside<T: Work>(
     rows: &[Row<T>],
@@ -84,12 +84,12 @@ pub fn count_outside<T: Work>(
     below: &mut Row<u32>,
     above: &mut Row<u32>,
 ) {
-    *below = Row::filled(0);
-    *above = Row::filled(0);
     for row in rows {
         for l in 0..lanes(w) {
-            below.0[l] += u32::from(row.0[l] < low.0[l]);
-            above.0[l] += u32::from(row.0[l] > high.0[l]);
+            // A sample counts once, also if the bounds have crossed.
+            let under = row.0[l] < low.0[l];
+            below.0[l] += u32::from(under);
+            above.0[l] += u32::from(!under & (row.0[l] > high.0[l]));
         }
     }
 }
@@ -188,6 +188,22 @@ pub fn sum_squares<T: Work>(
             let d = x - about.0[l];
             d * d
         });
+    }
+}
+
+/// Adds one frame's ((x - a) / r)^2, where its sample is present.
+#[inline(always)]
+pub fn add_scaled_squares<T: Work>(
+    row: &Row<T>,
+    about: &Row<f64>,
+    scale: &Row<f64>,
+    w: usize,
+    total: &mut Row<f64>,
+) {
+    for l in 0..lanes(w) {
+        let x = row.0[l].f64();
+        let d = (x - about.0[l]) / scale.0[l];
+        total.0[l] += if present(x) { d * d } else { 0.0 };
     }
 }
 

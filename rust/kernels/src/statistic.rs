@@ -1,7 +1,7 @@
 //! The number that a column becomes, and its uncertainty.
 
 use crate::estimate::Kit;
-use crate::plan::{Center, Plan, Spread, Statistic, Uncertainty, MAD_TO_STD};
+use crate::plan::{Center, Noise, Plan, Spread, Statistic, Uncertainty, MAD_TO_STD};
 use crate::reject::Settled;
 use crate::sample::{Row, Work, LANES};
 
@@ -33,10 +33,11 @@ pub(crate) fn combine<T: Work>(
     };
     let mut image = match (plan.statistic, known) {
         (_, Some(center)) => center,
-        (statistic, None) => compute(kit, statistic, weights, v, w, &n, absent),
+        (statistic, None) => compute(kit, statistic, weights, &plan.noise, v, w, &n, absent),
     };
     let uncertainty = match plan.uncertainty {
         None => Row::filled(f64::NAN),
+        Some(Uncertainty::Scatter) => scatter(weights, plan.statistic, &image, v, &n),
         Some(kind) => uncertainty(kit, kind, plan.statistic, &image, v, w, &n, absent),
     };
     if let Some(blank) = plan.blank {
@@ -51,6 +52,7 @@ fn compute<T: Work>(
     kit: &mut Kit<T>,
     statistic: Statistic,
     weights: &Weights,
+    noise: &[Noise],
     v: &[Row<T>],
     w: usize,
     n: &Row<u32>,
@@ -85,6 +87,11 @@ fn compute<T: Work>(
         }
         Statistic::WeightedSum => weighted_sums(kit, weights, v, w).0,
         Statistic::Percentile(q) => percentile(kit.sorted(v, w), q, n),
+        Statistic::Quadrature => each(weights, v, |_, x, w| (w * x * (w * x), w)).root_over_norm(n),
+        Statistic::NoiseModel => {
+            let variance = |k: usize, x: f64| noise[k.min(noise.len() - 1)].variance(x.max(0.0));
+            each(weights, v, |k, x, w| (variance(k, x) * w * w, w)).root_over_norm(n)
+        }
     }
 }
 
@@ -98,9 +105,10 @@ fn uncertainty<T: Work>(
     n: &Row<u32>,
     absent: bool,
 ) -> Row<f64> {
-    let (center, spread) = match kind {
-        Uncertainty::StdError | Uncertainty::StdSum => (Center::Mean, Spread::Std { ddof: 0 }),
-        Uncertainty::MadError => (Center::Median, Spread::Mad { factor: MAD_TO_STD }),
+    let (center, spread) = if kind == Uncertainty::MadError {
+        (Center::Median, Spread::Mad { factor: MAD_TO_STD })
+    } else {
+        (Center::Mean, Spread::Std { ddof: 0 })
     };
     let about = match (statistic, center) {
         (Statistic::Mean, Center::Mean) | (Statistic::Median, Center::Median) => *image,
@@ -135,6 +143,94 @@ fn weighted_sums<T: Work>(
         }
     }
     (total, norm)
+}
+
+/// Two sums over the samples of every lane.
+struct Sums {
+    total: Row<f64>,
+    norm: Row<f64>,
+}
+
+impl Sums {
+    /// sqrt(total) / norm; NaN where there is no sample or no weight.
+    fn root_over_norm(self, n: &Row<u32>) -> Row<f64> {
+        let mut out = Row::filled(f64::NAN);
+        for l in 0..LANES {
+            if n.0[l] > 0 && self.norm.0[l] != 0.0 {
+                out.0[l] = self.total.0[l].sqrt() / self.norm.0[l];
+            }
+        }
+        out
+    }
+}
+
+/// Sums of the two terms of every sample (frame, value, weight), for statistics that are seldom
+/// asked for.
+fn each<T: Work>(
+    weights: &Weights,
+    v: &[Row<T>],
+    term: impl Fn(usize, f64, f64) -> (f64, f64),
+) -> Sums {
+    let mut sums = Sums { total: Row::filled(0.0), norm: Row::filled(0.0) };
+    for (k, row) in v.iter().enumerate() {
+        for l in 0..LANES {
+            let x = row.0[l].f64();
+            if !x.is_nan() {
+                let weight = match weights {
+                    Weights::PerFrame(weights) => weights[k],
+                    Weights::PerSample(weights) => weights[k].0[l],
+                };
+                let (a, b) = term(k, x, weight);
+                sums.total.0[l] += a;
+                sums.norm.0[l] += b;
+            }
+        }
+    }
+    sums
+}
+
+/// IRAF's sigma image; see [`Uncertainty::Scatter`].
+fn scatter<T: Work>(
+    weights: &Weights,
+    statistic: Statistic,
+    image: &Row<f64>,
+    v: &[Row<T>],
+    n: &Row<u32>,
+) -> Row<f64> {
+    let mut about = *image;
+    if matches!(statistic, Statistic::Sum | Statistic::WeightedSum) {
+        let sum = each(weights, v, |_, x, _| (x, 0.0)).total;
+        for l in 0..LANES {
+            about.0[l] = sum.0[l] / f64::from(n.0[l]);
+        }
+    }
+    let mut out = Row::filled(f64::NAN);
+    for l in 0..LANES {
+        let (mut plain, mut total, mut norm) = (0.0, 0.0, 0.0);
+        for (k, row) in v.iter().enumerate() {
+            let x = row.0[l].f64();
+            if !x.is_nan() {
+                let square = (x - about.0[l]) * (x - about.0[l]);
+                let weight = match weights {
+                    Weights::PerFrame(weights) => weights[k],
+                    Weights::PerSample(weights) => weights[k].0[l],
+                };
+                plain += square;
+                total += weight * square;
+                norm += weight;
+            }
+        }
+        let n = f64::from(n.0[l]);
+        let freedom = (n - 1.0).max(1.0);
+        out.0[l] = if n == 0.0 {
+            f64::NAN
+        } else if statistic == Statistic::WeightedMean && norm > 0.0 {
+            (total / norm * n / freedom).sqrt()
+        } else {
+            (plain / freedom).sqrt()
+        };
+    }
+    out
 }
 
 /// In double precision; NaN where there is no sample.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::dispatch::{Level, Ops};
+use crate::dispatch::{Ops, Simd};
 use crate::naive::{self, Pixel, Sample};
 use crate::order::{Comparators, DEEPEST};
 use crate::plan::*;
@@ -98,43 +98,78 @@ fn value() -> impl Strategy<Value = f64> {
 }
 
 fn center() -> impl Strategy<Value = Center> {
-    prop_oneof![Just(Center::Mean), Just(Center::Median), Just(Center::LowerMedian)]
+    prop_oneof![
+        Just(Center::Mean),
+        Just(Center::Median),
+        Just(Center::LowerMedian),
+        Just(Center::Trimmed)
+    ]
+}
+
+/// Rules for a stack of any depth (one entry for all frames).
+fn rule() -> impl Strategy<Value = Rule> {
+    let level = || (0.5..2.0_f64, -3.0..3.0_f64).prop_map(|(scale, zero)| Level { scale, zero });
+    let std = || (0..2_usize).prop_map(|ddof| Spread::Std { ddof });
+    let noise = (0.5..3.0_f64, 0.0..5.0_f64, 0.0..0.1_f64, level())
+        .prop_map(|(gain, rdnoise, snoise, level)| vec![Noise { gain, rdnoise, snoise, level }]);
+    prop_oneof![
+        6 => (prop::option::of(center()), std()).prop_map(|(about, spread)| Rule::Scatter {
+            about,
+            spread,
+            levels: None
+        }),
+        3 => prop::option::of(center()).prop_map(|about| Rule::Scatter {
+            about,
+            spread: Spread::Mad { factor: MAD_TO_STD },
+            levels: None
+        }),
+        1 => (std(), level()).prop_map(|(spread, level)| Rule::Scatter {
+            about: None,
+            spread,
+            levels: Some(vec![level])
+        }),
+        2 => (prop::option::of(center()), noise)
+            .prop_map(|(about, frames)| Rule::Noise { about, frames }),
+        1 => (0.5..1.5_f64, 0.5..1.5_f64)
+            .prop_map(|(low_scale, upp_scale)| Rule::Linear { low_scale, upp_scale }),
+    ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let limit = prop_oneof![4 => 0.0..4.0_f64, 1 => Just(f64::INFINITY), 1 => Just(2.0)];
-    let spread = prop_oneof![
-        (0..2_usize).prop_map(|ddof| Spread::Std { ddof }),
-        Just(Spread::Mad { factor: MAD_TO_STD })
-    ];
     let revert = prop_oneof![Just(Revert::Undo), Just(Revert::Ignore), Just(Revert::Closest)];
     let nan_rule = prop_oneof![4 => Just(NanRule::Ignore), 1 => Just(NanRule::RejectNone), 1 => Just(NanRule::RejectAll)];
     let clip = (
-        (limit.clone(), limit, center(), prop::option::of(center()), spread),
+        (limit.clone(), limit, center(), rule(), prop::bool::weighted(0.2), 0..4_usize),
         (prop::option::of(0..5_usize), 0..6_usize, prop::option::of(0..6_usize), revert, nan_rule),
     )
-        .prop_map(|((low, high, center, spread_center, spread), rest)| {
+        .prop_map(|((low, high, center, rule, skip_zero, min_samples), rest)| {
             let (maxiters, nkeep, maxrej, revert, nan_rule) = rest;
-            Step::SigmaClip(SigmaClip {
-                low,
-                high,
-                center,
-                spread_center,
-                spread,
+            let linear = matches!(rule, Rule::Linear { .. });
+            let finite = |limit: f64| if linear { limit.min(5.0) } else { limit };
+            Step::Clip(Clip {
                 maxiters,
                 nkeep,
                 maxrej,
                 revert,
                 nan_rule,
+                min_samples,
+                skip_zero: skip_zero && !linear,
+                ..Clip::new(center, rule, finite(low), finite(high))
             })
         });
+    let pclip =
+        (-1.5..1.5_f64, 0.5..4.0_f64, 0.5..4.0_f64, 0..5_usize, prop::option::of(0..5_usize))
+            .prop_map(|(frac, low, high, nkeep, maxrej)| {
+                Step::PClip(PClip { frac, low, high, nkeep, maxrej })
+            });
     let extrema = (0..5_usize, 0..5_usize, any::<bool>()).prop_map(|(low, high, count)| {
         let rule = if count { ExtremaRule::Count } else { ExtremaRule::Fraction };
         Step::Extrema(Extrema { low, high, rule })
     });
     let range =
         (-50.0..0.0_f64, 0.0..50.0_f64).prop_map(|(low, high)| Step::Range(Range { low, high }));
-    prop_oneof![4 => clip, 1 => extrema, 1 => range]
+    prop_oneof![5 => clip, 1 => pclip, 1 => extrema, 1 => range]
 }
 
 fn statistic() -> impl Strategy<Value = Statistic> {
@@ -173,6 +208,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                 independent,
                 transform_after,
                 uncertainty,
+                noise: Vec::new(),
                 blank,
                 single,
             }
@@ -251,7 +287,7 @@ fn every_level_sorts_every_depth() {
     for depth in (1..=DEEPEST + 40).chain([100, 257]) {
         let v = rows(depth, depth as u64);
         let network = Comparators::new(depth);
-        for level in Level::available() {
+        for level in Simd::available() {
             let ops = Ops::<f32>::at(level);
             let mut out = vec![Row::filled(0.0); depth];
             if !ops.sort(&v, LANES, &mut out) {
@@ -287,8 +323,8 @@ fn every_level_gives_the_same_bits() {
             let bits = |row: Row<f64>| row.0.map(f64::to_bits);
             (low.0.map(f32::to_bits), bits(sum), bits(squares), below.0, above.0)
         };
-        for level in Level::available() {
-            assert_eq!(at(level), at(Level::Base), "{level:?} depth {depth}");
+        for level in Simd::available() {
+            assert_eq!(at(level), at(Simd::Base), "{level:?} depth {depth}");
         }
     }
 }
@@ -310,17 +346,11 @@ fn threads_do_not_matter() {
         })
         .collect();
     let mut plan = Plan::new(Statistic::Mean);
-    plan.steps.push(Step::SigmaClip(SigmaClip {
-        low: 1.5,
-        high: 1.5,
-        center: Center::Median,
-        spread_center: None,
-        spread: Spread::Std { ddof: 0 },
-        maxiters: None,
+    let rule = Rule::Scatter { about: None, spread: Spread::Std { ddof: 0 }, levels: None };
+    plan.steps.push(Step::Clip(Clip {
         nkeep: 2,
-        maxrej: None,
         revert: Revert::Closest,
-        nan_rule: NanRule::Ignore,
+        ..Clip::new(Center::Median, rule, 1.5, 1.5)
     }));
     let one = kernel(&columns, &plan, 1);
     for threads in [2, 5] {

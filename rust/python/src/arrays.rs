@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use imcombiners_kernels::plan::{Clip, Plan, Rule, Step};
 use imcombiners_kernels::plane::{Plane, Shape, View};
 use imcombiners_kernels::sample::DType;
 use imcombiners_kernels::{Buffer, Outputs, Product};
@@ -250,6 +251,15 @@ impl<'a, 'py> Folded<'a, 'py> {
         }
         .map_err(to_python)?;
         Ok(Self { pixels, masks, weights, image_shape, contiguous, shape })
+    }
+
+    /// Fills in how long an image row is, for the steps that pool over rows.
+    pub fn tell_lines(&self, plan: &mut Plan) {
+        for step in &mut plan.steps {
+            if let Step::Clip(Clip { rule: Rule::Pooled { line, .. }, .. }) = step {
+                *line = self.image_shape.last().copied().unwrap_or(1);
+            }
+        }
     }
 
     pub fn shape(&self) -> &Shape {

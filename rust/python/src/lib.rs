@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 /// Rust core of imcombiners_astro.
 #[pymodule]
 mod _core {
+    use numpy::{PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
     use pyo3::exceptions::PyValueError;
     use pyo3::prelude::*;
     use pyo3::types::PyDict;
@@ -40,7 +41,7 @@ mod _core {
         n_threads: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
         let n_threads: Option<usize> = extract("n_threads", n_threads)?;
-        let plan = plan_of(plan)?;
+        let mut plan = plan_of(plan)?;
         let pixels = planes_of("pixels", pixels)?.unwrap_or_default();
         let n = pixels.len();
         let masks = planes_of("masks", masks)?;
@@ -58,6 +59,7 @@ mod _core {
             return Err(PyValueError::new_err("weights: None; a weighted statistic needs them"));
         }
         let folded = Folded::new(&pixels, masks.as_deref(), weights.as_deref())?;
+        folded.tell_lines(&mut plan);
         let mut planes = folded.planes()?;
         for (k, plane) in planes.iter_mut().enumerate() {
             let at = |vector: &Option<Vec<f64>>, default| vector.as_ref().map_or(default, |v| v[k]);
@@ -74,16 +76,39 @@ mod _core {
             .map_err(to_python)
     }
 
+    /// Marks everything within a radius of a marked sample; see `planes.grow_mask`.
+    #[pyfunction]
+    fn grow_mask<'py>(
+        py: Python<'py>,
+        mask: PyReadonlyArrayDyn<'py, bool>,
+        radius: &Bound<'py, PyAny>,
+        n_threads: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyArrayDyn<bool>>> {
+        let radius: f64 = extract("grow", radius)?;
+        let n_threads: Option<usize> = extract("n_threads", n_threads)?;
+        let shape = mask.shape().to_vec();
+        let seeds: Vec<u8> = mask.as_array().iter().map(|flag| u8::from(*flag)).collect();
+        let image_shape = shape.get(1..).unwrap_or_default();
+        let grown = py
+            .detach(|| {
+                let mut grown = vec![0; seeds.len()];
+                kernels::grow_mask(&seeds, &mut grown, image_shape, radius, n_threads)?;
+                Ok(grown.into_iter().map(|flag| flag != 0).collect::<Vec<bool>>())
+            })
+            .map_err(to_python)?;
+        PyArray1::from_vec(py, grown).reshape(shape)
+    }
+
     /// Instruction set in use: "base", "avx2" or "avx512".
     #[pyfunction]
     fn simd_level() -> PyResult<&'static str> {
-        kernels::dispatch::Level::current().map(kernels::dispatch::Level::name).map_err(to_python)
+        kernels::dispatch::Simd::current().map(kernels::dispatch::Simd::name).map_err(to_python)
     }
 
     /// Instruction sets this processor has.
     #[pyfunction]
     fn simd_levels() -> Vec<&'static str> {
-        kernels::dispatch::Level::available().into_iter().map(|level| level.name()).collect()
+        kernels::dispatch::Simd::available().into_iter().map(|level| level.name()).collect()
     }
 
     /// Threads used when a call does not say.

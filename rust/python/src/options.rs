@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 
 use imcombiners_kernels::plan::{
-    Center, Extrema, ExtremaRule, NanRule, Plan, Range, Revert, SigmaClip, Spread, Statistic, Step,
-    Uncertainty,
+    Center, Clip, Extrema, ExtremaRule, Level, NanRule, Noise, PClip, Plan, Range, Revert, Rule,
+    Spread, Statistic, Step, Uncertainty, MAD_TO_STD,
 };
 use imcombiners_kernels::plane::FitsScaling;
 use pyo3::conversion::FromPyObjectOwned;
@@ -32,7 +32,22 @@ pub(crate) fn plan_of(plan: &Bound<'_, PyAny>) -> PyResult<Plan> {
             let q = q.ok_or_else(|| PyValueError::new_err("q: percentile needs a percentage"))?;
             Statistic::Percentile(q)
         }
+        "quadrature" => Statistic::Quadrature,
+        "nmodel" => Statistic::NoiseModel,
         other => return Err(unknown("statistic", other)),
+    };
+    let noise = match attribute::<Option<Py<PyDict>>>(plan, "noise")? {
+        None if statistic == Statistic::NoiseModel => {
+            return Err(PyValueError::new_err("noise: None; nmodel needs a noise model"))
+        }
+        None => Vec::new(),
+        Some(noise) => {
+            let dict = noise.bind(plan.py());
+            let options = Options { step: "noise", dict, taken: RefCell::default() };
+            let noise = noise_of(&options)?;
+            options.all_taken()?;
+            noise
+        }
     };
     let uncertainty: Option<String> = attribute(plan, "uncertainty")?;
     let work: String = attribute(plan, "work")?;
@@ -52,8 +67,10 @@ pub(crate) fn plan_of(plan: &Bound<'_, PyAny>) -> PyResult<Plan> {
             Some("std_error") => Some(Uncertainty::StdError),
             Some("mad_error") => Some(Uncertainty::MadError),
             Some("std_sum") => Some(Uncertainty::StdSum),
+            Some("scatter") => Some(Uncertainty::Scatter),
             Some(other) => return Err(unknown("uncertainty", other)),
         },
+        noise,
         blank: (!blank.is_nan()).then_some(blank),
         single: match work.as_str() {
             "f4" => true,
@@ -67,51 +84,58 @@ fn step_of(name: &str, options: &Bound<'_, PyDict>) -> PyResult<Step> {
     let options = Options { step: name, dict: options, taken: RefCell::default() };
     let step = match name {
         "sigclip" => {
-            let center = |name: &str, text: &str| match text {
-                "mean" => Ok(Center::Mean),
-                "median" => Ok(Center::Median),
-                "lmedian" => Ok(Center::LowerMedian),
-                other => Err(unknown(name, other)),
-            };
+            let about = about_of(&options)?;
             let spread: String = options.or("spread", "std".into())?;
             let ddof = options.or("ddof", 0)?;
-            let factor = options.or("mad_factor", imcombiners_kernels::plan::MAD_TO_STD)?;
+            let factor = options.or("mad_factor", MAD_TO_STD)?;
             if !(f64::is_finite(factor) && factor > 0.0) {
                 let text = format!("sigclip mad_factor: {factor}; expected a positive number");
                 return Err(PyValueError::new_err(text));
             }
-            let revert: String = options.or("revert", "undo".into())?;
+            let spread = match spread.as_str() {
+                "std" => Spread::Std { ddof },
+                "mad" => Spread::Mad { factor },
+                other => return Err(unknown("spread", other)),
+            };
             let nan_rule: String = options.or("nan_rule", "ignore".into())?;
-            Step::SigmaClip(SigmaClip {
-                low: options.get("low")?,
-                high: options.get("high")?,
-                center: center("center", &options.or::<String>("center", "median".into())?)?,
-                spread_center: options
-                    .or::<Option<String>>("spread_center", None)?
-                    .map(|text| center("spread_center", &text))
-                    .transpose()?,
-                spread: match spread.as_str() {
-                    "std" => Spread::Std { ddof },
-                    "mad" => Spread::Mad { factor },
-                    other => return Err(unknown("spread", other)),
-                },
-                maxiters: options.or("maxiters", Some(5))?,
-                nkeep: options.or("nkeep", 0)?,
-                maxrej: options.or("maxrej", None)?,
-                revert: match revert.as_str() {
-                    "undo" => Revert::Undo,
-                    "ignore" => Revert::Ignore,
-                    "closest" => Revert::Closest,
-                    other => return Err(unknown("revert", other)),
-                },
-                nan_rule: match nan_rule.as_str() {
-                    "ignore" => NanRule::Ignore,
-                    "none" => NanRule::RejectNone,
-                    "all" => NanRule::RejectAll,
-                    other => return Err(unknown("nan_rule", other)),
-                },
-            })
+            let zero: String = options.or("zero_spread", "reject".into())?;
+            let levels = levels_of(&options)?;
+            let mut clip = clip_of(&options, Rule::Scatter { about, spread, levels })?;
+            clip.nan_rule = match nan_rule.as_str() {
+                "ignore" => NanRule::Ignore,
+                "none" => NanRule::RejectNone,
+                "all" => NanRule::RejectAll,
+                other => return Err(unknown("nan_rule", other)),
+            };
+            clip.skip_zero = match zero.as_str() {
+                "reject" => false,
+                "skip" => true,
+                other => return Err(unknown("zero_spread", other)),
+            };
+            Step::Clip(clip)
         }
+        "ccdclip" => {
+            let (about, frames) = (about_of(&options)?, noise_of(&options)?);
+            Step::Clip(clip_of(&options, Rule::Noise { about, frames })?)
+        }
+        "avsigclip" => {
+            // The kernel call knows how long a row is.
+            let rule = Rule::Pooled { line: 0, levels: levels_of(&options)? };
+            Step::Clip(Clip { skip_zero: true, ..clip_of(&options, rule)? })
+        }
+        "linearclip" => {
+            let (low_scale, upp_scale) =
+                (options.or("low_scale", 1.0)?, options.or("upp_scale", 1.0)?);
+            let rule = Rule::Linear { low_scale, upp_scale };
+            Step::Clip(clip_with(&options, rule, options.or("low", 0.0)?, options.or("upp", 0.0)?)?)
+        }
+        "pclip" => Step::PClip(PClip {
+            frac: options.or("frac", -0.5)?,
+            low: options.get("low")?,
+            high: options.get("high")?,
+            nkeep: options.or("nkeep", 0)?,
+            maxrej: options.or("maxrej", None)?,
+        }),
         "extrema" => {
             let rule: String = options.or("rule", "count".into())?;
             Step::Extrema(Extrema {
@@ -129,6 +153,110 @@ fn step_of(name: &str, options: &Bound<'_, PyDict>) -> PyResult<Step> {
     };
     options.all_taken()?;
     Ok(step)
+}
+
+fn center_of(name: &str, text: &str) -> PyResult<Center> {
+    match text {
+        "mean" => Ok(Center::Mean),
+        "median" => Ok(Center::Median),
+        "lmedian" => Ok(Center::LowerMedian),
+        "trimmed" => Ok(Center::Trimmed),
+        other => Err(unknown(name, other)),
+    }
+}
+
+fn about_of(options: &Options) -> PyResult<Option<Center>> {
+    options
+        .or::<Option<String>>("spread_center", None)?
+        .map(|text| center_of("spread_center", &text))
+        .transpose()
+}
+
+/// A clipping by `rule`, with the options that all of them share.
+fn clip_of(options: &Options, rule: Rule) -> PyResult<Clip> {
+    clip_with(options, rule, options.get("low")?, options.get("high")?)
+}
+
+fn clip_with(options: &Options, rule: Rule, low: f64, high: f64) -> PyResult<Clip> {
+    let center: String = options.or("center", "median".into())?;
+    let revert: String = options.or("revert", "undo".into())?;
+    Ok(Clip {
+        maxiters: options.or("maxiters", Some(5))?,
+        nkeep: options.or("nkeep", 0)?,
+        maxrej: options.or("maxrej", None)?,
+        min_samples: options.or("min_samples", 0)?,
+        revert: match revert.as_str() {
+            "undo" => Revert::Undo,
+            "ignore" => Revert::Ignore,
+            "closest" => Revert::Closest,
+            other => return Err(unknown("revert", other)),
+        },
+        ..Clip::new(center_of("center", &center)?, rule, low, high)
+    })
+}
+
+/// `scales` and `zeros`, one for each frame; `None` if neither is given.
+fn levels_of(options: &Options) -> PyResult<Option<Vec<Level>>> {
+    let scales: Option<Vec<f64>> = options.or("scales", None)?;
+    let zeros: Option<Vec<f64>> = options.or("zeros", None)?;
+    let n = scales.as_ref().or(zeros.as_ref()).map(Vec::len);
+    let Some(n) = n else { return Ok(None) };
+    let (scales, zeros) =
+        (scales.unwrap_or_else(|| vec![1.0; n]), zeros.unwrap_or_else(|| vec![0.0; n]));
+    if scales.len() != zeros.len() {
+        return Err(PyValueError::new_err(format!(
+            "{}: {} scales but {} zeros",
+            options.step,
+            scales.len(),
+            zeros.len()
+        )));
+    }
+    let pairs = scales.into_iter().zip(zeros);
+    Ok(Some(pairs.map(|(scale, zero)| Level { scale, zero }).collect()))
+}
+
+/// `gain`, `rdnoise`, `snoise`, `scales` and `zeros`: numbers, or one for each frame.
+fn noise_of(options: &Options) -> PyResult<Vec<Noise>> {
+    let numbers = |name: &'static str, default: f64| {
+        let numbers: Numbers = options.or(name, Numbers::One(default))?;
+        Ok::<_, PyErr>(match numbers {
+            Numbers::One(number) => vec![number],
+            Numbers::Each(numbers) => numbers,
+        })
+    };
+    let (gain, rdnoise) = (numbers("gain", 1.0)?, numbers("rdnoise", 0.0)?);
+    let snoise = numbers("snoise", 0.0)?;
+    let levels = levels_of(options)?.unwrap_or_else(|| vec![Level::SAME]);
+    let n = gain.len().max(rdnoise.len()).max(snoise.len()).max(levels.len());
+    for (name, found) in [
+        ("gain", gain.len()),
+        ("rdnoise", rdnoise.len()),
+        ("snoise", snoise.len()),
+        ("scales", levels.len()),
+    ] {
+        if found != n && found != 1 {
+            return Err(PyValueError::new_err(format!(
+                "{} {name}: found {found} numbers, expected one or {n}",
+                options.step
+            )));
+        }
+    }
+    let at = |numbers: &[f64], k: usize| numbers[k.min(numbers.len() - 1)];
+    Ok((0..n)
+        .map(|k| Noise {
+            gain: at(&gain, k),
+            rdnoise: at(&rdnoise, k),
+            snoise: at(&snoise, k),
+            level: levels[k.min(levels.len() - 1)],
+        })
+        .collect())
+}
+
+/// A number, or one for each frame.
+#[derive(FromPyObject)]
+enum Numbers {
+    One(f64),
+    Each(Vec<f64>),
 }
 
 /// The options of one step; every one given must be known.

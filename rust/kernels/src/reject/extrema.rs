@@ -17,6 +17,9 @@ pub(crate) fn extrema<T: Work>(
 ) {
     let n = kit.count(v, w, *absent);
     let frames = v.len();
+    if step.low == 0 && step.high == 0 {
+        return;
+    }
     let (mut low, mut high) = ([0_usize; LANES], [0_usize; LANES]);
     for l in 0..w {
         let here = n.0[l] as usize;
@@ -30,18 +33,33 @@ pub(crate) fn extrema<T: Work>(
         };
         high[l] = high[l].min(here - low[l]);
     }
+    kit.sorted(v, w);
+    drop_ranks(kit, v, w, &n, &low, &high, absent, report);
+}
+
+/// Drops the `low` lowest and `high` highest of the `n` samples of every lane, whose order
+/// statistics `kit.sorted` has just found.
+pub(super) fn drop_ranks<T: Work>(
+    kit: &Kit<T>,
+    v: &mut [Row<T>],
+    w: usize,
+    n: &Row<u32>,
+    low: &[usize; LANES],
+    high: &[usize; LANES],
+    absent: &mut bool,
+    report: &mut Report,
+) {
     if low[..w].iter().chain(&high[..w]).all(|k| *k == 0) {
         return;
     }
     // The bounds are order statistics; NaN where nothing goes, which no sample compares with.
-    let sorted = kit.sorted(v, w);
     let (mut bottom, mut top) = (Row::filled(T::NAN), Row::filled(T::NAN));
     for l in 0..w {
         if low[l] > 0 {
-            bottom.0[l] = sorted[low[l] - 1].0[l];
+            bottom.0[l] = kit.rows[low[l] - 1].0[l];
         }
         if high[l] > 0 {
-            top.0[l] = sorted[n.0[l] as usize - high[l]].0[l];
+            top.0[l] = kit.rows[n.0[l] as usize - high[l]].0[l];
         }
     }
     let (mut below, mut above) = (Row::filled(0), Row::filled(0));

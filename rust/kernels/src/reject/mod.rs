@@ -1,10 +1,12 @@
 //! Rejection: each step turns samples of a block into absent ones.
 
+mod clip;
 mod extrema;
-mod sigma;
+mod pclip;
 
+pub(crate) use clip::{clip, roots, Settled};
 pub(crate) use extrema::{extrema, range};
-pub(crate) use sigma::{sigma_clip, Settled};
+pub(crate) use pclip::pclip;
 
 use crate::sample::{Row, Work, LANES};
 
@@ -36,6 +38,16 @@ pub mod output_flags {
     pub const MAXREJ: u8 = 8;
 }
 
+/// Samples to put back: the `least` nearest to the center, and all others whose residuals (in
+/// ascending order) are within a thousandth of sigma of the last of them, as IRAF does.
+fn count_back(residuals: &[f64], least: usize) -> usize {
+    let mut back = least.min(residuals.len());
+    while back > 0 && back < residuals.len() && residuals[back] < residuals[back - 1] + 0.001 {
+        back += 1;
+    }
+    back
+}
+
 /// What the steps report about a block, lane by lane.
 pub(crate) struct Report {
     /// Spread of the last pass.
@@ -48,6 +60,8 @@ pub(crate) struct Report {
     pub n_low: Row<u32>,
     /// Samples rejected above the center.
     pub n_high: Row<u32>,
+    /// Limits of linear clipping, which are reported in place of the extremes of the samples.
+    pub limits: (Row<f64>, Row<f64>),
     /// 1 for the lanes that have a NaN or infinite sample.
     pub spoiled: Row<u8>,
     /// The two counts as of the last [`Self::count_sides`].
@@ -73,6 +87,7 @@ impl Report {
             n_low: Row::filled(0),
             n_high: Row::filled(0),
             samples: with_samples.then(|| vec![Row::filled(0); frames]),
+            limits: (Row::filled(f64::NAN), Row::filled(f64::NAN)),
             spoiled: Row::filled(0),
             counted_low: Row::filled(0),
             counted_high: Row::filled(0),

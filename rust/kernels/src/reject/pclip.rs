@@ -1,0 +1,85 @@
+//! Clipping by a percentile sample: its distance from the median is the unit of the limits.
+
+use crate::estimate::Kit;
+use crate::plan::PClip;
+use crate::reject::extrema::drop_ranks;
+use crate::reject::{count_back, output_flags, Report};
+use crate::sample::{Row, Work, LANES};
+
+/// Fewer samples than this have no percentile to speak of (IRAF).
+const FEWEST: usize = 3;
+
+/// One pass over the block. A sample exactly on a limit is rejected.
+pub(crate) fn pclip<T: Work>(
+    kit: &mut Kit<T>,
+    step: &PClip,
+    v: &mut [Row<T>],
+    w: usize,
+    absent: &mut bool,
+    report: &mut Report,
+) {
+    let n = kit.count(v, w, *absent);
+    let offset = rank_offset(step.frac, v.len());
+    let sorted = kit.sorted(v, w);
+    let (mut low, mut high) = ([0_usize; LANES], [0_usize; LANES]);
+    let mut column = Vec::new();
+    for l in 0..w {
+        let here = n.0[l] as usize;
+        if here < FEWEST || here <= step.nkeep {
+            continue;
+        }
+        column.clear();
+        column.extend(sorted[..here].iter().map(|row| row.0[l].f64()));
+        let median = if here % 2 == 1 {
+            column[here / 2]
+        } else {
+            0.5 * column[here / 2 - 1] + 0.5 * column[here / 2]
+        };
+        let even_below = offset < 0 && here.is_multiple_of(2);
+        let rank = (here / 2 + usize::from(!even_below)) as isize + offset;
+        let rank = rank.clamp(1, here as isize) as usize;
+        let unit = (column[rank - 1] - median).abs();
+        if unit == 0.0 {
+            continue;
+        }
+        let far = |x: &f64| (x - median) / unit;
+        low[l] = column.iter().take_while(|x| -far(x) >= step.low).count();
+        high[l] = column[low[l]..].iter().rev().take_while(|x| far(x) >= step.high).count();
+        let gone = low[l] + high[l];
+        let too_few = here - gone < step.nkeep;
+        let too_many = step.maxrej.is_some_and(|most| gone > most);
+        if too_few || too_many {
+            report.flags.0[l] |= if too_few { output_flags::NKEEP } else { 0 }
+                | if too_many { output_flags::MAXREJ } else { 0 };
+            let most = step.maxrej.unwrap_or(usize::MAX).min(here - step.nkeep);
+            let mut residuals: Vec<f64> = column[..low[l]]
+                .iter()
+                .chain(&column[here - high[l]..])
+                .map(|x| far(x).abs())
+                .collect();
+            residuals.sort_by(f64::total_cmp);
+            // Samples come back from the inner ends, nearest to the median first.
+            for _ in 0..count_back(&residuals, gone.saturating_sub(most)) {
+                let below = low[l].checked_sub(1).map(|i| -far(&column[i]));
+                let above = (high[l] > 0).then(|| far(&column[here - high[l]]));
+                match (below, above) {
+                    (Some(below), Some(above)) if above <= below => high[l] -= 1,
+                    (Some(_), _) => low[l] -= 1,
+                    _ => high[l] -= 1,
+                }
+            }
+        }
+    }
+    drop_ranks(kit, v, w, &n, &low, &high, absent, report);
+}
+
+/// Ranks from the median to the percentile sample, from the number of frames (IRAF).
+fn rank_offset(frac: f64, frames: usize) -> isize {
+    let half = (frames / 2).max(1) as f64;
+    let offset = if frac.abs() < 1.0 { half * frac } else { frac }.trunc();
+    if frac < 0.0 {
+        offset.clamp(-half, -1.0) as isize
+    } else {
+        offset.clamp(1.0, half) as isize
+    }
+}
