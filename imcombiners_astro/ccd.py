@@ -10,6 +10,7 @@ multiplies what is left; the statistic and its scatter follow.
 
 import copy
 import warnings
+from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ from imcombiners_astro.uncertainty import (
     uncertainty_like,
 )
 
-__all__ = ["combine_frames"]
+__all__ = ["Tally", "combine_frames"]
 
 # Bytes of the float64 stack that is handed to a function of the caller at a time.
 _CALLED_NBYTES = 32 * 2**20
@@ -95,7 +96,28 @@ class Piece(NamedTuple):
         return out
 
 
-def combine_frames(frames, template, options):
+@dataclass(slots=True)
+class Tally:
+    """
+    Numbers of samples of a combination.
+
+    Attributes
+    ----------
+    samples : int
+        All of them: frames times pixels.
+    low, high : int
+        Samples rejected below and above the center, or as the lowest and highest.
+    called : int
+        Samples rejected by functions of the caller, which do not tell the side.
+    """
+
+    samples: int = 0
+    low: int = 0
+    high: int = 0
+    called: int = 0
+
+
+def combine_frames(frames, template, options, tally=None):
     """
     Combine frames of one shape and unit into one image.
 
@@ -108,6 +130,8 @@ def combine_frames(frames, template, options):
         copied. Its data are not used.
     options : Options
         See `imcombiners_astro.options`.
+    tally : Tally, optional
+        To be added to.
 
     Returns
     -------
@@ -127,7 +151,7 @@ def combine_frames(frames, template, options):
     check_alike(frames)
     weights = checked_weights(options.weights, len(frames), shape)
     factors = checked_scale(_scale_factors(frames, options.scale), frames)
-    task = _Task(frames, shape, options, weights, factors)
+    task = _Task(frames, shape, options, weights, factors, tally)
     for piece in task.pieces():
         task.combine(piece)
     image, uncertainty, mask = task.result()
@@ -191,8 +215,9 @@ def _scale_factors(frames, scale):
 class _Task:
     """One combination: the plan, the arrays of the result, and the work on a piece."""
 
-    def __init__(self, frames, shape, options, weights, factors):
+    def __init__(self, frames, shape, options, weights, factors, tally):
         self.frames = frames
+        self.tally = tally
         self.options = options
         self.factors = factors
         self.uncertainty = known_uncertainty(options)
@@ -251,13 +276,23 @@ class _Task:
                 outputs["n_used"] = np.empty(piece.shape, np.uint16)
         else:
             outputs["mask_rej"] = np.empty((len(piece.pixels), *piece.shape), bool)
+        if self.tally is not None:
+            outputs["n_rejected_low"] = np.empty(piece.shape, np.uint16)
+            outputs["n_rejected_high"] = np.empty(piece.shape, np.uint16)
 
         stack = None
         if self.calls_functions:
             stack = piece.stack(self.stack_dtype, options.n_threads)
         if options.clips_by_call:
             clipped = call_sigma_clip(stack, options)
-            arguments["masks"] = _joined(arguments["masks"], clipped)
+            masks = _joined(arguments["masks"], clipped)
+            if self.tally is not None:
+                given = arguments["masks"] or ()
+                self.tally.called += sum(np.count_nonzero(mask) for mask in masks)
+                self.tally.called -= sum(
+                    np.count_nonzero(mask) for mask in given if mask is not None
+                )
+            arguments["masks"] = masks
 
         weights = self.weights
         if weights is not None and weights.ndim > 1:
@@ -278,6 +313,10 @@ class _Task:
                 if bad is not None:
                     rejected[k] |= bad
             sigma[...] = call_uncertainty(stack, rejected, self.factors, options)
+        if self.tally is not None:
+            self.tally.samples += mask.size * len(piece.pixels)
+            self.tally.low += int(outputs["n_rejected_low"].sum(dtype=np.int64))
+            self.tally.high += int(outputs["n_rejected_high"].sum(dtype=np.int64))
         self._check_integer(mask)
 
     def _check_integer(self, mask):

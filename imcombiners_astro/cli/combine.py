@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from astropy.utils.exceptions import AstropyUserWarning
 
-import imcombiners_astro
 from imcombiners_astro.cli import (
     Parser,
     add_messages,
@@ -24,6 +23,7 @@ from imcombiners_astro.cli import (
     peak_memory,
     progress_bar,
 )
+from imcombiners_astro.files.combine import combine_and_count
 
 __all__ = ["parse", "run"]
 
@@ -228,7 +228,7 @@ def run(options: argparse.Namespace) -> None:
     files = expand_names(options.files)
     _check_names(files, options.output)
     start = time.perf_counter()
-    result = imcombiners_astro.combine(
+    result, tally = combine_and_count(
         files,
         options.output,
         options.method,
@@ -238,7 +238,7 @@ def run(options: argparse.Namespace) -> None:
     )
     seconds = time.perf_counter() - start
     if options.verbose or (sys.stderr.isatty() and not options.quiet):
-        rows = _summary(options, files, result, seconds)
+        rows = _summary(options, files, result, tally, seconds)
         print(format_rows(rows), file=sys.stderr)
 
 
@@ -276,7 +276,7 @@ def _keywords(options: argparse.Namespace) -> dict:
     return keywords
 
 
-def _summary(options, files, result, seconds) -> list[tuple[str, str]]:
+def _summary(options, files, result, tally, seconds) -> list[tuple[str, str]]:
     """Rows (name, value) of the summary."""
     steps = [options.method]
     if options.clip_extrema:
@@ -295,10 +295,10 @@ def _summary(options, files, result, seconds) -> list[tuple[str, str]]:
         ("image size", " x ".join(str(n) for n in reversed(result.shape))),
         ("method", ", ".join(steps)),
     ]
-    n_used = getattr(result, "n_used", None)
-    if n_used is not None:
-        unused = 1 - np.mean(n_used, dtype=float) / len(files)
-        rows.append(("not used", f"{100 * unused:.3f} % of the samples"))
+    if options.clip_extrema or options.minmax or options.sigma_clip:
+        low, high = (100 * n / max(tally.samples, 1) for n in (tally.low, tally.high))
+        text = f"{low + high:.3f} % of the samples ({low:.3f} low, {high:.3f} high)"
+        rows.append(("rejected", text))
     n_empty = 0 if result.mask is None else np.count_nonzero(result.mask)
     rows.append(("empty pixels", f"{n_empty}"))
     rows.append(("time", f"{seconds:.2f} s ({len(files) / seconds:.1f} frames/s)"))

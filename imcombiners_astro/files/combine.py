@@ -9,14 +9,14 @@ import sys
 import numpy as np
 from astropy.nddata import CCDData
 
-from imcombiners_astro.ccd import combine_frames
+from imcombiners_astro.ccd import Tally, combine_frames
 from imcombiners_astro.errors import UnknownKeywordWarning, UnusedOptionWarning, warn
 from imcombiners_astro.files.fits import open_frames
 from imcombiners_astro.files.inputs import expand_inputs
 from imcombiners_astro.files.output import check_output, write_output
 from imcombiners_astro.options import check_method, check_options
 
-__all__ = ["combine"]
+__all__ = ["combine", "combine_and_count"]
 
 # What CCDData.read, its reader of FITS files and astropy.io.fits.open take.
 READER_KEYWORDS = frozenset(
@@ -181,9 +181,37 @@ def combine(
         for name, value in locals().items()
         if name not in ("img_list", "ccdkwargs")
     }
-    check_method(method)
+    return _combine(img_list, arguments, ccdkwargs)
+
+
+def combine_and_count(img_list, *args, **keywords):
+    """
+    Combine like `combine`, and count what was rejected.
+
+    Parameters
+    ----------
+    img_list, *args, **keywords
+        As for `combine`.
+
+    Returns
+    -------
+    `~astropy.nddata.CCDData`
+        The result of `combine`.
+    Tally
+        Numbers of samples, all 0 if ccdproc had to do the work.
+    """
+    bound = inspect.signature(combine).bind(img_list, *args, **keywords)
+    bound.apply_defaults()
+    arguments = dict(bound.arguments)
+    ccdkwargs = arguments.pop("ccdkwargs")
+    tally = Tally()
+    return _combine(arguments.pop("img_list"), arguments, ccdkwargs, tally), tally
+
+
+def _combine(img_list, arguments, ccdkwargs, tally=None):
+    check_method(arguments["method"])
     items = expand_inputs(img_list)
-    if _belongs_to_ccdproc(items, array_package):
+    if _belongs_to_ccdproc(items, arguments["array_package"]):
         return _hand_over(items, arguments, ccdkwargs)
 
     output_file, overwrite_output = (
@@ -204,7 +232,7 @@ def combine(
         # A CCDData in memory serves as it is: nothing of it is changed.
         first = items[0]
         template = first if isinstance(first, CCDData) else frames[0].template()
-        result = combine_frames(frames, template, options)
+        result = combine_frames(frames, template, options, tally)
     if output_file is not None:
         write_output(result, output_file, overwrite_output)
     return result

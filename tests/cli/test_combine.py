@@ -19,6 +19,7 @@ from numpy.testing import assert_array_equal
 import imcombiners_astro
 from imcombiners_astro.cli import main, peak_memory
 from imcombiners_astro.cli.combine import expand_names, parse
+from imcombiners_astro.files.combine import combine_and_count
 
 
 def assert_same(path, expected):
@@ -342,7 +343,9 @@ def test_debug_shows_the_traceback(frames, imcombine):
 
 
 def test_unforeseen_error_has_its_type(frames, capsys, monkeypatch):
-    monkeypatch.setattr(imcombiners_astro, "combine", lambda *_, **__: {}["x"])
+    monkeypatch.setattr(
+        "imcombiners_astro.cli.combine.combine_and_count", lambda *_, **__: {}["x"]
+    )
     code, error = failure([*frames, "-o", "out.fits"], capsys)
     assert code == 1
     assert "KeyError: x (--debug shows where)" in error
@@ -368,7 +371,7 @@ def test_messages_speak_of_options(frames, text, expected, capsys, monkeypatch):
     def fail(*args, **keywords):
         raise ValueError(text)
 
-    monkeypatch.setattr(imcombiners_astro, "combine", fail)
+    monkeypatch.setattr("imcombiners_astro.cli.combine.combine_and_count", fail)
     code, error = failure([*frames, "-o", "out.fits"], capsys)
     assert code == 1
     assert expected in error
@@ -378,7 +381,7 @@ def test_interrupt(frames, capsys, monkeypatch):
     def interrupted(*args, **keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(imcombiners_astro, "combine", interrupted)
+    monkeypatch.setattr("imcombiners_astro.cli.combine.combine_and_count", interrupted)
     assert main([*frames, "-o", "out.fits"]) == 130
     assert capsys.readouterr() == ("", "imcombine: interrupted\n")
 
@@ -413,22 +416,11 @@ def test_verbose_prints_the_summary(frames, capsys):
     assert "peak memory" in error or peak_memory() is None
 
 
-def test_summary_tells_what_was_not_used(frames, capsys, monkeypatch):
-    combine = imcombiners_astro.combine
-
-    def counting(*args, **keywords):
-        result = combine(*args, **keywords)
-        n_used = np.full(result.shape, 7, dtype="u2")
-        n_used[0] = 0
-        return Counted(result, n_used)
-
-    class Counted:
-        def __init__(self, result, n_used):
-            self.shape, self.mask, self.n_used = result.shape, result.mask, n_used
-
-    monkeypatch.setattr(imcombiners_astro, "combine", counting)
-    assert main([*frames, "-o", "out.fits", "-v"]) == 0
-    assert "not used      2.500 % of the samples" in capsys.readouterr().err
+def test_summary_tells_what_was_rejected(frames, capsys):
+    assert main([*frames, "-o", "out.fits", "-v", "--clip-extrema", "1", "2"]) == 0
+    n = len(frames)
+    text = f"{300 / n:.3f} % of the samples ({100 / n:.3f} low, {200 / n:.3f} high)"
+    assert f"rejected      {text}" in capsys.readouterr().err
 
 
 def test_terminal(frames, command):
@@ -467,14 +459,14 @@ def run_on_terminal(command):
 
 
 def test_warnings_take_one_line_and_come_once(frames, capsys, monkeypatch):
-    combine = imcombiners_astro.combine
+    combine = combine_and_count
 
     def warning(*args, **keywords):
         for _ in range(3):
             warnings.warn("three sigma\n of two", AstropyUserWarning, stacklevel=1)
         return combine(*args, **keywords)
 
-    monkeypatch.setattr(imcombiners_astro, "combine", warning)
+    monkeypatch.setattr("imcombiners_astro.cli.combine.combine_and_count", warning)
     assert main([*frames, "-o", "out.fits"]) == 0
     expected = "imcombine: warning: three sigma of two\n"
     assert capsys.readouterr() == ("", expected)
