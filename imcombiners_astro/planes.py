@@ -9,7 +9,7 @@ arrays to write to. Users of arrays want `imcombiners_astro.kernels` or
 """
 
 from collections.abc import Iterable, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import nan
 from typing import NamedTuple
 
@@ -20,9 +20,11 @@ from imcombiners_astro import _core
 __all__ = [
     "FitsScaling",
     "Plan",
+    "combine_column",
     "combine_planes",
     "default_threads",
     "grow_mask",
+    "reduce_column",
     "set_default_threads",
     "simd_level",
     "simd_levels",
@@ -107,6 +109,14 @@ class Plan:
     ddof: int = 0
     blank: float = nan
     noise: dict | None = None
+    _recipe: object = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def recipe(self):
+        """The plan as the kernels understand it, made when it is first used."""
+        if self._recipe is None:
+            object.__setattr__(self, "_recipe", _core.Recipe(self))
+        return self._recipe
 
 
 def combine_planes(
@@ -174,7 +184,7 @@ def combine_planes(
     """
     _core.combine(
         _readable(pixels),
-        plan,
+        plan.recipe,
         outputs,
         _readable(_one_mask_for_all(masks, pixels)),
         _readable(weights),
@@ -218,6 +228,75 @@ def _has_rows(array, n_leading):
         or array.shape[-1] <= 1
         or array.strides[-1] == array.itemsize
     )
+
+
+def combine_column(values, plan, mask=None):
+    """
+    Combine one column of samples, with everything that is known about it.
+
+    Parameters
+    ----------
+    values : `~numpy.ndarray` (N,)
+        The samples.
+    plan : `Plan`
+        What to do. Using the same object again saves most of the time.
+    mask : bool `~numpy.ndarray` (N,), optional
+        True where a sample is bad.
+
+    Returns
+    -------
+    image : float
+        The statistic.
+    mask_rej : bool `~numpy.ndarray` (N,)
+        True for the samples not used.
+    std, low, upp : float
+        Spread of the last clipping pass; smallest and largest sample used.
+    nit, output_flags : int
+        As the products of `combine_planes`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `combine_planes`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from imcombiners_astro.planes import Plan, combine_column
+    >>> plan = Plan("mean", (("extrema", {"low": 0, "high": 1}),))
+    >>> combine_column(np.array([1.0, 2.0, 9.0]), plan)[:2]
+    (1.5, array([False, False,  True]))
+    """
+    return _core.combine_column(values, plan.recipe, mask)
+
+
+def reduce_column(values, plan, mask=None):
+    """
+    Combine one column of samples to its statistic.
+
+    Parameters
+    ----------
+    values, plan, mask
+        As for `combine_column`.
+
+    Returns
+    -------
+    float
+        The statistic.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `combine_planes`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from imcombiners_astro.planes import Plan, reduce_column
+    >>> reduce_column(np.array([1.0, 2.0, 9.0]), Plan("median"))
+    2.0
+    """
+    return _core.reduce_column(values, plan.recipe, mask)
 
 
 def grow_mask(mask, radius, n_threads=None):

@@ -195,7 +195,9 @@ fn blocks<T: Work>(job: &Job<T>, start: usize, len: usize, mut outputs: Outputs)
             stack.chunks_exact_mut(frames).zip(infinite).zip((first..len).step_by(LANES))
         {
             let place = Place { start: start + at, len: (len - at).min(LANES), at };
-            report.reset();
+            if at > 0 {
+                report.reset();
+            }
             block(job, place, v, not_finite, &mut kit, &mut scratch, &mut report, &mut outputs);
         }
     }
@@ -429,7 +431,8 @@ fn load<T: Work>(job: &Job<T>, start: usize, len: usize, stack: &mut [Row<T>]) -
         });
         if !len.is_multiple_of(LANES) {
             // Lanes beside the image: any number does.
-            for lane in &mut stack[len / LANES * frames + k].0[len % LANES..] {
+            let beside = len % LANES..(len % LANES).next_multiple_of(16);
+            for lane in &mut stack[len / LANES * frames + k].0[beside] {
                 *lane = T::convert(0_u8);
             }
         }

@@ -233,8 +233,9 @@ operations! {
 impl<T: Work> Ops<T> {
     /// The table of a level; the best available one if the processor lacks it.
     pub fn at(level: Simd) -> &'static Self {
-        let level = Simd::available().into_iter().filter(|l| *l <= level).max();
-        match level.unwrap_or(Simd::Base) {
+        static BEST: OnceLock<Simd> = OnceLock::new();
+        let best = BEST.get_or_init(|| Simd::available().pop().unwrap_or(Simd::Base));
+        match level.min(*best) {
             #[cfg(target_arch = "x86_64")]
             Simd::Avx512 => Self::AVX512,
             #[cfg(target_arch = "x86_64")]

@@ -52,25 +52,24 @@ impl Comparators {
     /// Batcher's merge exchange (Knuth, TAOCP vol. 3, algorithm 5.2.2M); empty if there is a
     /// straight-line network for `n`.
     pub fn new(n: usize) -> Self {
+        if n <= DEEPEST {
+            return Self { sort: Vec::new(), middle: Vec::new() };
+        }
         let mut sort = Vec::new();
-        if n > DEEPEST {
-            let top = n.next_power_of_two() / 2;
-            let mut p = top;
-            while p > 0 {
-                let (mut q, mut r, mut d) = (top, 0, p);
-                loop {
-                    sort.extend(
-                        (0..n - d).filter(|i| i & p == r).map(|i| (i as u32, (i + d) as u32)),
-                    );
-                    if q == p {
-                        break;
-                    }
-                    d = q - p;
-                    q /= 2;
-                    r = p;
+        let top = n.next_power_of_two() / 2;
+        let mut p = top;
+        while p > 0 {
+            let (mut q, mut r, mut d) = (top, 0, p);
+            loop {
+                sort.extend((0..n - d).filter(|i| i & p == r).map(|i| (i as u32, (i + d) as u32)));
+                if q == p {
+                    break;
                 }
-                p /= 2;
+                d = q - p;
+                q /= 2;
+                r = p;
             }
+            p /= 2;
         }
         let mut needed = vec![false; n];
         let (low, high) = middle(n);

@@ -152,7 +152,8 @@ impl<'py> RawPlane<'py> {
         (first, (self.data as usize).wrapping_add_signed(high) + self.dtype.size())
     }
 
-    fn view(&self, shape: &Shape, contiguous: bool) -> PyResult<View<'_>> {
+    /// The bytes from the lowest to the highest element, and where the first element is in them.
+    fn bytes(&self) -> (&[u8], usize) {
         let (first, end) = self.span();
         // SAFETY: the bytes between the lowest and the highest element of a live array; they stay
         // alive as long as `self`. Other Python threads may write them, which gives unspecified
@@ -163,7 +164,22 @@ impl<'py> RawPlane<'py> {
                 end - first,
             )
         };
-        let origin = self.data as usize - first;
+        (bytes, self.data as usize - first)
+    }
+
+    /// Every element of a one-dimensional array as an image of one pixel.
+    fn samples(&self, shape: &Shape) -> PyResult<Vec<View<'_>>> {
+        let (bytes, origin) = self.bytes();
+        (0..self.shape[0])
+            .map(|k| {
+                let at = origin.wrapping_add_signed(k as isize * self.strides[0]);
+                View::new(bytes, self.dtype, self.big_endian, at, &[], shape).map_err(to_python)
+            })
+            .collect()
+    }
+
+    fn view(&self, shape: &Shape, contiguous: bool) -> PyResult<View<'_>> {
+        let (bytes, origin) = self.bytes();
         let outer = if contiguous { 0 } else { self.shape.len().saturating_sub(1) };
         if let (false, Some(stride)) = (contiguous, self.strides.last()) {
             let rows = *stride == self.dtype.size() as isize || self.shape[outer] <= 1;
@@ -176,6 +192,51 @@ impl<'py> RawPlane<'py> {
         }
         View::new(bytes, self.dtype, self.big_endian, origin, &self.strides[..outer], shape)
             .map_err(to_python)
+    }
+}
+
+/// One column of samples: a stack of images of one pixel.
+pub(crate) struct Column<'py> {
+    values: RawPlane<'py>,
+    mask: Option<RawPlane<'py>>,
+}
+
+impl<'py> Column<'py> {
+    pub fn new(
+        values: &Bound<'py, PyUntypedArray>,
+        mask: Option<&Bound<'py, PyUntypedArray>>,
+    ) -> PyResult<Self> {
+        let values = RawPlane::new("values", values)?;
+        let mask = mask.map(|mask| RawPlane::new("mask", mask)).transpose()?;
+        if values.shape.len() != 1 || values.is_bool {
+            let text = format!("values: shape {:?}; expected numbers in one axis", values.shape);
+            return Err(PyValueError::new_err(text));
+        }
+        if let Some(mask) = &mask {
+            if mask.shape != values.shape || !mask.is_bool {
+                return Err(PyValueError::new_err(format!(
+                    "mask: shape {:?}; expected booleans of shape {:?} as the values",
+                    mask.shape, values.shape
+                )));
+            }
+        }
+        Ok(Self { values, mask })
+    }
+
+    pub fn len(&self) -> usize {
+        self.values.shape[0]
+    }
+
+    /// Combines the column where the interpreter runs: it takes no time to speak of.
+    pub fn combine(&self, plan: &Plan, outputs: Outputs) -> PyResult<()> {
+        let shape = Shape::new(&[], 1).map_err(to_python)?;
+        let values = self.values.samples(&shape)?;
+        let masks = self.mask.as_ref().map(|mask| mask.samples(&shape)).transpose()?;
+        let mut planes: Vec<Plane> = values.into_iter().map(Plane::new).collect();
+        for (plane, mask) in planes.iter_mut().zip(masks.into_iter().flatten()) {
+            plane.mask = Some(mask);
+        }
+        imcombiners_kernels::combine(&planes, &shape, plan, outputs, Some(1)).map_err(to_python)
     }
 }
 

@@ -14,15 +14,76 @@ use pyo3::prelude::*;
 /// Rust core of imcombiners_astro.
 #[pymodule]
 mod _core {
-    use numpy::{PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
+    use imcombiners_kernels::{Buffer, Outputs, Product};
+    use numpy::{
+        PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArray,
+        PyUntypedArrayMethods,
+    };
     use pyo3::exceptions::PyValueError;
     use pyo3::prelude::*;
-    use pyo3::types::PyDict;
+    use pyo3::types::{PyDict, PyTuple};
 
     use super::kernels;
-    use crate::arrays::{planes_of, Folded, Targets};
+    use crate::arrays::{planes_of, Column, Folded, Targets};
     use crate::errors::to_python;
     use crate::options::{extract, fits_of, plan_of, vector_of};
+
+    /// The options of a `planes.Plan`, read and understood once.
+    #[pyclass(frozen)]
+    struct Recipe(kernels::plan::Plan);
+
+    #[pymethods]
+    impl Recipe {
+        #[new]
+        fn new(plan: &Bound<'_, PyAny>) -> PyResult<Self> {
+            plan_of(plan).map(Self)
+        }
+    }
+
+    /// Combines one column; see `planes.reduce_column`.
+    #[pyfunction]
+    fn reduce_column<'py>(
+        values: &Bound<'py, PyUntypedArray>,
+        plan: &Bound<'py, Recipe>,
+        mask: Option<&Bound<'py, PyUntypedArray>>,
+    ) -> PyResult<f64> {
+        let column = Column::new(values, mask)?;
+        let mut image = [0.0_f64];
+        let mut outputs = Outputs::new();
+        outputs.push(Product::Image, Buffer::F64(&mut image)).map_err(to_python)?;
+        column.combine(&plan.get().0, outputs)?;
+        Ok(image[0])
+    }
+
+    /// Combines one column with everything that is known about it; see `planes.combine_column`.
+    #[pyfunction]
+    fn combine_column<'py>(
+        py: Python<'py>,
+        values: &Bound<'py, PyUntypedArray>,
+        plan: &Bound<'py, Recipe>,
+        mask: Option<&Bound<'py, PyUntypedArray>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let column = Column::new(values, mask)?;
+        let (mut image, mut std, mut low, mut upp) = ([0.0_f64], [0.0_f64], [0.0_f64], [0.0_f64]);
+        let (mut nit, mut flags) = ([0_u8], [0_u8]);
+        let mut rejected = vec![0_u8; column.len()];
+        let mut outputs = Outputs::new();
+        let cube = rejected.chunks_exact_mut(1).collect();
+        for (product, buffer) in [
+            (Product::Image, Buffer::F64(&mut image)),
+            (Product::Std, Buffer::F64(&mut std)),
+            (Product::Low, Buffer::F64(&mut low)),
+            (Product::Upp, Buffer::F64(&mut upp)),
+            (Product::Nit, Buffer::U8(&mut nit)),
+            (Product::OutputFlags, Buffer::U8(&mut flags)),
+            (Product::MaskRej, Buffer::Cube(cube)),
+        ] {
+            outputs.push(product, buffer).map_err(to_python)?;
+        }
+        column.combine(&plan.get().0, outputs)?;
+        let rejected = PyArray1::from_iter(py, rejected.iter().map(|flag| *flag != 0));
+        (image[0], rejected, std[0], low[0], upp[0], nit[0], flags[0]).into_pyobject(py)
+    }
 
     /// Combines planes under a plan into outputs; see `planes.combine_planes`.
     #[pyfunction]
@@ -30,7 +91,7 @@ mod _core {
     fn combine<'py>(
         py: Python<'py>,
         pixels: &Bound<'py, PyAny>,
-        plan: &Bound<'py, PyAny>,
+        plan: &Bound<'py, Recipe>,
         outputs: &Bound<'py, PyDict>,
         masks: &Bound<'py, PyAny>,
         weights: &Bound<'py, PyAny>,
@@ -41,7 +102,7 @@ mod _core {
         n_threads: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
         let n_threads: Option<usize> = extract("n_threads", n_threads)?;
-        let mut plan = plan_of(plan)?;
+        let mut plan = plan.get().0.clone();
         let pixels = planes_of("pixels", pixels)?.unwrap_or_default();
         let n = pixels.len();
         let masks = planes_of("masks", masks)?;
