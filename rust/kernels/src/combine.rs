@@ -19,7 +19,7 @@ use crate::statistic::{self, widen, Weights};
 const SAMPLES_PER_THREAD: usize = 100_000;
 
 /// Blocks that are loaded together: rows of 256 pixels are long enough for the memory system.
-const BLOCKS: usize = 4;
+const BLOCKS: usize = 2;
 
 /// Most frames in a stack (counts are 16-bit).
 pub const MOST_FRAMES: usize = u16::MAX as usize;
@@ -243,7 +243,7 @@ fn block<T: Work>(
             let mut judged = any;
             let room = &mut scratch.dense;
             let pooled = pooled_row(job, i, place);
-            apply(kit, step, &mut scratch.judged, w, &mut judged, room, report, &pooled, None);
+            apply(kit, step, &mut scratch.judged, w, &mut judged, room, report, pooled, None);
             report.count_sides(&scratch.used);
             absent |= judged;
             kit.ops.drop_absent(&mut scratch.used, &scratch.judged, w);
@@ -255,7 +255,7 @@ fn block<T: Work>(
         for (i, step) in plan.steps.iter().enumerate() {
             let pooled = pooled_row(job, i, place);
             let room = &mut scratch.dense;
-            settled = apply(kit, step, v, w, &mut absent, room, report, &pooled, known);
+            settled = apply(kit, step, v, w, &mut absent, room, report, pooled, known);
         }
     }
     if let Some(before) = before {
@@ -301,15 +301,15 @@ fn prepare<T: Work>(
     (absent, premasked)
 }
 
-/// The pooled scatter of the image row that every lane is in, for step `i`.
-fn pooled_row<T: Work>(job: &Job<T>, i: usize, place: Place) -> Row<f64> {
+/// The scatter of the image row that every lane is in, if step `i` pools over rows.
+fn pooled_row<T: Work>(job: &Job<T>, i: usize, place: Place) -> Option<Row<f64>> {
+    let line = line_of(&job.plan.steps[i])?;
+    let lines = job.pooled.get(i)?;
     let mut row = Row::filled(f64::NAN);
-    if let (Some(lines), Some(line)) = (job.pooled.get(i), line_of(&job.plan.steps[i])) {
-        for l in 0..place.len {
-            row.0[l] = lines[(place.start + l) / line];
-        }
+    for l in 0..place.len {
+        row.0[l] = lines[(place.start + l) / line];
     }
-    row
+    Some(row)
 }
 
 /// Pixels of an image row, if the step pools over rows.
@@ -344,7 +344,7 @@ fn pool_line<T: Work>(job: &Job<T>, i: usize, start: usize, line: usize) -> f64 
             for (before, step) in job.plan.steps[..i].iter().enumerate() {
                 let pooled = pooled_row(job, before, place);
                 let room = &mut scratch.dense;
-                apply(&mut kit, step, v, w, &mut absent, room, &mut report, &pooled, None);
+                apply(&mut kit, step, v, w, &mut absent, room, &mut report, pooled, None);
             }
         }
         let n = kit.count(v, w, absent);
@@ -378,7 +378,7 @@ fn apply<T: Work>(
     absent: &mut bool,
     dense: &mut Vec<Row<T>>,
     report: &mut Report,
-    pooled: &Row<f64>,
+    pooled: Option<Row<f64>>,
     known: Option<Center>,
 ) -> Option<Settled> {
     match step {
@@ -551,15 +551,13 @@ fn store<T: Work>(
     outputs: &mut Outputs,
 ) {
     let Place { len, at, .. } = place;
-    let linear = report.limits.0 .0.iter().any(|limit| !limit.is_nan());
     let extremes = (outputs.wants(Product::Low) || outputs.wants(Product::Upp)).then(|| {
+        if let Some(limits) = &report.limits {
+            return **limits;
+        }
         let (mut min, mut max) = (Row::filled(T::NAN), Row::filled(T::NAN));
         kit.ops.extremes(v, len.next_multiple_of(16), &mut min, &mut max);
-        if linear {
-            report.limits
-        } else {
-            (widen(&min, &combined.n), widen(&max, &combined.n))
-        }
+        (widen(&min, &combined.n), widen(&max, &combined.n))
     });
     outputs.each(|product, buffer| match product {
         Product::Image => buffer.put(at, len, &combined.image),

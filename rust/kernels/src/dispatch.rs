@@ -207,13 +207,17 @@ operations! {
     fn deviations(rows: &[Row<T>], w: usize, about: &Row<f64>, out: &mut [Row<T>]);
     /// |x - a|, in double precision.
     fn wide_deviations(rows: &[Row<T>], w: usize, about: &Row<f64>, out: &mut [Row<f64>]);
+    /// Sums samples but the extremes.
+    fn trimmed_sum(rows: &[Row<T>], w: usize, total: &mut Row<f64>);
     /// Sums to means.
     fn divide(total: &mut Row<f64>, n: &Row<u32>);
     /// Sums of squares to variances or standard deviations.
     fn variance(total: &mut Row<f64>, n: &Row<u32>, ddof: f64, root: bool);
-    /// Lanes that need a closer look after a clipping pass.
-    fn attention(below: &Row<u32>, above: &Row<u32>, n: &Row<u32>, nkeep: u32,
-        center: &Row<f64>, spread: &Row<f64>, marks: &mut Row<u8>);
+    /// Marks lanes with samples outside bounds.
+    fn any_outside(rows: &[Row<T>], w: usize, low: &Row<T>, high: &Row<T>, marks: &mut Row<u8>);
+    /// Marks lanes that cannot be judged or have too few samples.
+    fn attention(n: &Row<u32>, nkeep: u32, center: &Row<f64>, spread: &Row<f64>,
+        marks: &mut Row<u8>);
     /// Bounds of a clipping pass.
     fn bounds(center: &Row<f64>, spread: &Row<f64>, down: f64, up: f64,
         low: &mut Row<T>, high: &mut Row<T>);

@@ -56,14 +56,13 @@ impl<'a, T: Work> Kit<'a, T> {
                 mean
             }
             Center::Trimmed => {
-                let mut sum = Row::filled(0.0);
+                let (mut sum, mut trimmed) = (Row::filled(0.0), Row::filled(0.0));
                 self.ops.sum(v, w, absent, &mut sum);
-                let (mut min, mut max) = (Row::filled(T::NAN), Row::filled(T::NAN));
-                self.ops.extremes(v, w, &mut min, &mut max);
+                self.ops.trimmed_sum(v, w, &mut trimmed);
                 let mut left = *n;
                 for l in 0..w {
                     if n.0[l] > 2 {
-                        sum.0[l] -= min.0[l].f64() + max.0[l].f64();
+                        sum.0[l] = trimmed.0[l];
                         left.0[l] -= 2;
                     }
                 }

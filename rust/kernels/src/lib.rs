@@ -20,17 +20,17 @@
 //! Modules, each using only those before it: [`sample`] and [`plane`] (what comes in), [`plan`]
 //! (what to do), `order` (networks), `rows` (operations on rows of pixels), [`dispatch`] (the same
 //! for every instruction set), `estimate` (center and spread), `reject`, `statistic`, `outputs`
-//! (what goes out), `combine` (the verb), `pool` (threads); `naive` is the truth for tests.
+//! (what goes out), `combine` (the verb), `pool` (threads); `column` does one column in plain code,
+//! for the one-dimensional functions and as the truth for tests.
 
 #![deny(unsafe_code)]
 
+mod column;
 mod combine;
 pub mod dispatch;
 mod error;
 mod estimate;
 mod grow;
-#[cfg(test)]
-mod naive;
 mod order;
 mod outputs;
 pub mod plan;
@@ -44,6 +44,7 @@ mod statistic;
 #[cfg(test)]
 mod tests;
 
+pub use column::{combine_column, Pixel, Sample};
 pub use combine::{combine, MOST_FRAMES};
 pub use error::{Error, Result};
 pub use grow::grow_mask;

@@ -36,9 +36,10 @@ pub enum Spread {
 pub enum Revert {
     /// The whole pass is undone.
     Undo,
-    /// Nothing: the limits do not hold.
+    /// `nkeep` does not hold; a pass that rejects more than `maxrej` is undone.
     Ignore,
-    /// The samples nearest to the center are put back one by one until the limits hold.
+    /// The samples of the pass that are nearest to the center (in sigmas) are put back until the
+    /// limits hold, and those within 0.001 of the last one, as IRAF does.
     Closest,
 }
 

@@ -180,6 +180,12 @@ impl FitsScaling {
     }
 }
 
+/// One raw sample as a float, for those who read few.
+#[inline]
+pub fn real(bytes: &[u8], dtype: DType, big: bool) -> f64 {
+    raw_value(bytes, dtype, big).1
+}
+
 /// One raw sample, as an integer (0 for floats) and as a float.
 fn raw_value(bytes: &[u8], dtype: DType, big: bool) -> (i64, f64) {
     let mut word = [0_u8; 8];

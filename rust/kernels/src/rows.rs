@@ -245,6 +245,26 @@ pub fn wide_deviations<T: Work>(rows: &[Row<T>], w: usize, about: &Row<f64>, out
     deviations(rows, w, about, out);
 }
 
+/// Sum of the samples present but one of the smallest and one of the largest.
+#[inline(always)]
+pub fn trimmed_sum<T: Work>(rows: &[Row<T>], w: usize, total: &mut Row<f64>) {
+    let (mut min, mut max) = (Row([T::INFINITY; LANES]), Row([T::NEG_INFINITY; LANES]));
+    extremes(rows, w, &mut min, &mut max);
+    let (mut lowest, mut highest) = (Row([1_u8; LANES]), Row([1_u8; LANES]));
+    *total = Row([0.0; LANES]);
+    for row in rows {
+        for l in 0..lanes(w) {
+            let x = row.0[l];
+            let is_lowest = (x == min.0[l]) & (lowest.0[l] != 0);
+            let is_highest = (x == max.0[l]) & (highest.0[l] != 0) & !is_lowest;
+            lowest.0[l] &= u8::from(!is_lowest);
+            highest.0[l] &= u8::from(!is_highest);
+            let counts = present(x) & !is_lowest & !is_highest;
+            total.0[l] += if counts { x.f64() } else { 0.0 };
+        }
+    }
+}
+
 /// Sums become means.
 #[inline(always)]
 pub fn divide(total: &mut Row<f64>, n: &Row<u32>) {
@@ -308,12 +328,25 @@ pub fn bounds<T: Work>(
     }
 }
 
-/// Marks the lanes that need a closer look after a clipping pass: something is outside, fewer than
-/// `nkeep` samples are there, or the center or spread is undefined.
+/// Marks the lanes where some sample is outside `low ..= high`.
+#[inline(always)]
+pub fn any_outside<T: Work>(
+    rows: &[Row<T>],
+    w: usize,
+    low: &Row<T>,
+    high: &Row<T>,
+    marks: &mut Row<u8>,
+) {
+    let (mut min, mut max) = (Row([T::INFINITY; LANES]), Row([T::NEG_INFINITY; LANES]));
+    extremes(rows, w, &mut min, &mut max);
+    for l in 0..lanes(w) {
+        marks.0[l] |= u8::from((min.0[l] < low.0[l]) | (max.0[l] > high.0[l]));
+    }
+}
+
+/// Marks the lanes with fewer than `nkeep` samples or an undefined center or spread.
 #[inline(always)]
 pub fn attention(
-    below: &Row<u32>,
-    above: &Row<u32>,
     n: &Row<u32>,
     nkeep: u32,
     center: &Row<f64>,
@@ -322,8 +355,7 @@ pub fn attention(
 ) {
     for l in 0..LANES {
         let defined = (center.0[l].abs() < f64::INFINITY) & (spread.0[l].abs() < f64::INFINITY);
-        let calm = (below.0[l] + above.0[l] == 0) & (n.0[l] >= nkeep) & defined;
-        marks.0[l] = u8::from(!calm);
+        marks.0[l] |= u8::from(!(defined & (n.0[l] >= nkeep)));
     }
 }
 
@@ -332,7 +364,19 @@ pub fn attention(
 pub fn extremes<T: Work>(rows: &[Row<T>], w: usize, min: &mut Row<T>, max: &mut Row<T>) {
     *min = Row::filled(T::INFINITY);
     *max = Row::filled(T::NEG_INFINITY);
-    for row in rows {
+    // Four rows to a loop, as in `accumulate`.
+    let (fours, rest) = rows.as_chunks::<4>();
+    for four in fours {
+        for l in 0..lanes(w) {
+            let (mut low, mut high) = (min.0[l], max.0[l]);
+            for x in [four[0].0[l], four[1].0[l], four[2].0[l], four[3].0[l]] {
+                low = if x < low { x } else { low };
+                high = if x > high { x } else { high };
+            }
+            (min.0[l], max.0[l]) = (low, high);
+        }
+    }
+    for row in rest {
         for l in 0..lanes(w) {
             let x = row.0[l];
             min.0[l] = if x < min.0[l] { x } else { min.0[l] };

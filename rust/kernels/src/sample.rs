@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 /// Pixels that travel together through a kernel. 64 lanes fill whole vectors at every SIMD level,
 /// and the rows of a stack of 31 frames stay in the first-level cache.
-pub const LANES: usize = 64;
+pub const LANES: usize = 128;
 
 /// One frame's samples of one block of pixels: a lane is a pixel.
 #[derive(Clone, Copy, Debug)]

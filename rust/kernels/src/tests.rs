@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
+use crate::column::{self, Pixel, Sample};
 use crate::dispatch::{Ops, Simd};
-use crate::naive::{self, Pixel, Sample};
 use crate::order::{Comparators, DEEPEST};
 use crate::plan::*;
 use crate::plane::{FitsScaling, Plane, Shape, View};
@@ -41,6 +41,7 @@ fn kernel(columns: &[Vec<Sample>], plan: &Plan, threads: usize) -> Vec<Pixel> {
         (vec![0.0_f64; pixels], vec![f64::NAN; pixels], vec![0.0_f64; pixels]);
     let (mut n_used, mut n_low, mut n_high) =
         (vec![0_u16; pixels], vec![0_u16; pixels], vec![0_u16; pixels]);
+    let (mut low, mut upp) = (vec![0.0_f64; pixels], vec![0.0_f64; pixels]);
     let (mut nit, mut flags) = (vec![0_u8; pixels], vec![0_u8; pixels]);
     let mut unused = vec![vec![0_u8; pixels]; frames];
     let mut outputs = Outputs::new();
@@ -49,6 +50,8 @@ fn kernel(columns: &[Vec<Sample>], plan: &Plan, threads: usize) -> Vec<Pixel> {
         outputs.push(Product::Uncertainty, Buffer::F64(&mut uncertainty)).unwrap();
     }
     outputs.push(Product::Std, Buffer::F64(&mut std)).unwrap();
+    outputs.push(Product::Low, Buffer::F64(&mut low)).unwrap();
+    outputs.push(Product::Upp, Buffer::F64(&mut upp)).unwrap();
     outputs.push(Product::NUsed, Buffer::U16(&mut n_used)).unwrap();
     outputs.push(Product::NRejectedLow, Buffer::U16(&mut n_low)).unwrap();
     outputs.push(Product::NRejectedHigh, Buffer::U16(&mut n_high)).unwrap();
@@ -64,6 +67,8 @@ fn kernel(columns: &[Vec<Sample>], plan: &Plan, threads: usize) -> Vec<Pixel> {
             n_used: n_used[p].into(),
             used: unused.iter().map(|plane| plane[p] == 0).collect(),
             std: std[p],
+            low: low[p],
+            upp: upp[p],
             nit: nit[p],
             flags: flags[p],
             n_low: n_low[p].into(),
@@ -81,6 +86,8 @@ fn assert_same(got: &Pixel, want: &Pixel, column: &[Sample]) {
     let equal = same(got.image, want.image)
         && same(got.uncertainty, want.uncertainty)
         && same(got.std, want.std)
+        && same(got.low, want.low)
+        && same(got.upp, want.upp)
         && (got.n_used, &got.used, got.nit, got.flags, got.n_low, got.n_high)
             == (want.n_used, &want.used, want.nit, want.flags, want.n_low, want.n_high);
     assert!(equal, "got  {got:?}\nwant {want:?}\nfrom {column:?}");
@@ -184,6 +191,8 @@ fn statistic() -> impl Strategy<Value = Statistic> {
         (0..2_usize).prop_map(|ddof| Statistic::Std { ddof }),
         Just(Statistic::WeightedMean),
         Just(Statistic::WeightedSum),
+        Just(Statistic::Quadrature),
+        Just(Statistic::NoiseModel),
         (0.0..=100.0_f64).prop_map(Statistic::Percentile),
     ]
 }
@@ -192,7 +201,8 @@ fn plan() -> impl Strategy<Value = Plan> {
     let uncertainty = prop::option::of(prop_oneof![
         Just(Uncertainty::StdError),
         Just(Uncertainty::MadError),
-        Just(Uncertainty::StdSum)
+        Just(Uncertainty::StdSum),
+        Just(Uncertainty::Scatter)
     ]);
     (
         (statistic(), prop::collection::vec(step(), 0..3), uncertainty),
@@ -208,7 +218,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                 independent,
                 transform_after,
                 uncertainty,
-                noise: Vec::new(),
+                noise: vec![Noise { gain: 1.5, rdnoise: 2.0, snoise: 0.1, level: Level::SAME }],
                 blank,
                 single,
             }
@@ -253,7 +263,7 @@ proptest! {
     fn kernel_is_naive(columns in columns(), plan in plan()) {
         let got = kernel(&columns, &plan, 1);
         for (got, column) in got.iter().zip(&columns) {
-            assert_same(got, &naive::combine(column, &plan), column);
+            assert_same(got, &column::combine(column, &plan), column);
         }
     }
 }

@@ -3,9 +3,9 @@
 #![allow(unsafe_code)]
 
 use imcombiners_kernels::plan::{Clip, Plan, Rule, Step};
-use imcombiners_kernels::plane::{Plane, Shape, View};
+use imcombiners_kernels::plane::{real, Plane, Shape, View};
 use imcombiners_kernels::sample::DType;
-use imcombiners_kernels::{Buffer, Outputs, Product};
+use imcombiners_kernels::{Buffer, Outputs, Pixel, Product, Sample};
 use numpy::{
     PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadwriteArrayDyn, PyUntypedArray,
     PyUntypedArrayMethods,
@@ -167,15 +167,14 @@ impl<'py> RawPlane<'py> {
         (bytes, self.data as usize - first)
     }
 
-    /// Every element of a one-dimensional array as an image of one pixel.
-    fn samples(&self, shape: &Shape) -> PyResult<Vec<View<'_>>> {
+    /// Every element of a one-dimensional array.
+    fn numbers(&self) -> impl Iterator<Item = f64> + '_ {
         let (bytes, origin) = self.bytes();
-        (0..self.shape[0])
-            .map(|k| {
-                let at = origin.wrapping_add_signed(k as isize * self.strides[0]);
-                View::new(bytes, self.dtype, self.big_endian, at, &[], shape).map_err(to_python)
-            })
-            .collect()
+        let (size, stride) = (self.dtype.size(), self.strides[0]);
+        (0..self.shape[0]).map(move |k| {
+            let at = origin.wrapping_add_signed(k as isize * stride);
+            real(&bytes[at..at + size], self.dtype, self.big_endian)
+        })
     }
 
     fn view(&self, shape: &Shape, contiguous: bool) -> PyResult<View<'_>> {
@@ -223,20 +222,15 @@ impl<'py> Column<'py> {
         Ok(Self { values, mask })
     }
 
-    pub fn len(&self) -> usize {
-        self.values.shape[0]
-    }
-
     /// Combines the column where the interpreter runs: it takes no time to speak of.
-    pub fn combine(&self, plan: &Plan, outputs: Outputs) -> PyResult<()> {
-        let shape = Shape::new(&[], 1).map_err(to_python)?;
-        let values = self.values.samples(&shape)?;
-        let masks = self.mask.as_ref().map(|mask| mask.samples(&shape)).transpose()?;
-        let mut planes: Vec<Plane> = values.into_iter().map(Plane::new).collect();
-        for (plane, mask) in planes.iter_mut().zip(masks.into_iter().flatten()) {
-            plane.mask = Some(mask);
+    pub fn combine(&self, plan: &Plan) -> PyResult<Pixel> {
+        let mut samples: Vec<Sample> = self.values.numbers().map(Sample::new).collect();
+        if let Some(mask) = &self.mask {
+            for (sample, flag) in samples.iter_mut().zip(mask.numbers()) {
+                sample.masked = flag != 0.0;
+            }
         }
-        imcombiners_kernels::combine(&planes, &shape, plan, outputs, Some(1)).map_err(to_python)
+        imcombiners_kernels::combine_column(&samples, plan).map_err(to_python)
     }
 }
 

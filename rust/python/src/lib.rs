@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 /// Rust core of imcombiners_astro.
 #[pymodule]
 mod _core {
-    use imcombiners_kernels::{Buffer, Outputs, Product};
+    use imcombiners_kernels::Pixel;
     use numpy::{
         PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArray,
         PyUntypedArrayMethods,
@@ -47,12 +47,7 @@ mod _core {
         plan: &Bound<'py, Recipe>,
         mask: Option<&Bound<'py, PyUntypedArray>>,
     ) -> PyResult<f64> {
-        let column = Column::new(values, mask)?;
-        let mut image = [0.0_f64];
-        let mut outputs = Outputs::new();
-        outputs.push(Product::Image, Buffer::F64(&mut image)).map_err(to_python)?;
-        column.combine(&plan.get().0, outputs)?;
-        Ok(image[0])
+        Ok(Column::new(values, mask)?.combine(&plan.get().0)?.image)
     }
 
     /// Combines one column with everything that is known about it; see `planes.combine_column`.
@@ -63,26 +58,10 @@ mod _core {
         plan: &Bound<'py, Recipe>,
         mask: Option<&Bound<'py, PyUntypedArray>>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let column = Column::new(values, mask)?;
-        let (mut image, mut std, mut low, mut upp) = ([0.0_f64], [0.0_f64], [0.0_f64], [0.0_f64]);
-        let (mut nit, mut flags) = ([0_u8], [0_u8]);
-        let mut rejected = vec![0_u8; column.len()];
-        let mut outputs = Outputs::new();
-        let cube = rejected.chunks_exact_mut(1).collect();
-        for (product, buffer) in [
-            (Product::Image, Buffer::F64(&mut image)),
-            (Product::Std, Buffer::F64(&mut std)),
-            (Product::Low, Buffer::F64(&mut low)),
-            (Product::Upp, Buffer::F64(&mut upp)),
-            (Product::Nit, Buffer::U8(&mut nit)),
-            (Product::OutputFlags, Buffer::U8(&mut flags)),
-            (Product::MaskRej, Buffer::Cube(cube)),
-        ] {
-            outputs.push(product, buffer).map_err(to_python)?;
-        }
-        column.combine(&plan.get().0, outputs)?;
-        let rejected = PyArray1::from_iter(py, rejected.iter().map(|flag| *flag != 0));
-        (image[0], rejected, std[0], low[0], upp[0], nit[0], flags[0]).into_pyobject(py)
+        let pixel = Column::new(values, mask)?.combine(&plan.get().0)?;
+        let rejected = PyArray1::from_iter(py, pixel.used.iter().map(|used| !used));
+        let Pixel { image, std, low, upp, nit, flags, .. } = pixel;
+        (image, rejected, std, low, upp, nit, flags).into_pyobject(py)
     }
 
     /// Combines planes under a plan into outputs; see `planes.combine_planes`.

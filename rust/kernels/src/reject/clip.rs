@@ -35,8 +35,38 @@ pub(crate) struct Settled {
     pub center: Option<Row<f64>>,
 }
 
-/// Clips the block `v`; `dense` is room for the columns that need more than one pass, and `pooled`
-/// the scatter of the image row of every lane, if the rule asks for it.
+/// The lanes in work: which columns of the block they are, and how many samples these have.
+struct Lanes {
+    origin: [u16; LANES],
+    width: usize,
+    n: Row<u32>,
+    /// Scatter of the image row, if the rule asks for it.
+    pooled: Row<f64>,
+}
+
+impl Lanes {
+    /// The column behind lane `j`.
+    fn column(&self, j: usize) -> usize {
+        usize::from(self.origin[j])
+    }
+
+    fn columns(&self) -> &[u16] {
+        &self.origin[..self.width]
+    }
+
+    /// Keeps only the lanes `kept`, in order.
+    fn keep(&mut self, kept: &[u16]) {
+        for (to, from) in kept.iter().map(|j| usize::from(*j)).enumerate() {
+            self.origin[to] = self.origin[from];
+            self.n.0[to] = self.n.0[from];
+            self.pooled.0[to] = self.pooled.0[from];
+        }
+        self.width = kept.len();
+    }
+}
+
+/// Clips the block `v`; `dense` is room for the columns that something happens to, and `pooled` the
+/// scatter of the image row of every lane, if the rule asks for it.
 pub(crate) fn clip<T: Work>(
     kit: &mut Kit<T>,
     step: &Clip,
@@ -45,221 +75,401 @@ pub(crate) fn clip<T: Work>(
     absent: &mut bool,
     dense: &mut Vec<Row<T>>,
     report: &mut Report,
-    pooled: &Row<f64>,
+    pooled: Option<Row<f64>>,
     want_center: bool,
 ) -> Settled {
-    let at_start = kit.count(v, w, *absent);
-    let mut settled = Settled { n: at_start, center: None };
-    // Lanes in work, their columns of `v` and their numbers of samples.
-    let mut origin = LANE_NUMBERS;
-    let mut width = w;
-    let mut n = at_start;
-    let mut is_dense = false;
-    let spoiled = report.spoiled;
-    let spoiled = |l: usize| spoiled.0[l] != 0;
-    let some_spoiled = *absent && step.nan_rule != NanRule::Ignore && (0..w).any(spoiled);
-    if some_spoiled {
-        // Lanes that a NaN spoils take no part.
-        if step.nan_rule == NanRule::RejectAll {
-            for l in (0..w).filter(|l| spoiled(*l)) {
-                report.reject_outside(v, l, l, T::NEG_INFINITY, T::NEG_INFINITY);
-                v.iter_mut().for_each(|row| row.0[l] = T::NAN);
-                report.n_high.0[l] += at_start.0[l];
-                settled.n.0[l] = 0;
-            }
-        }
-        width = 0;
-        for l in (0..w).filter(|l| !spoiled(*l)) {
-            origin[width] = l as u8;
-            n.0[width] = at_start.0[l];
-            width += 1;
-        }
-        gather(v, dense, &origin[..width]);
-        is_dense = true;
+    let n = kit.count(v, w, *absent);
+    let pooled = pooled.unwrap_or(Row(NO_NUMBER));
+    let mut lanes = Lanes { origin: LANE_NUMBERS, width: w, n, pooled };
+    let mut clipping = Clipping {
+        step,
+        at_start: n,
+        settled: n,
+        centers: Row(NO_NUMBER),
+        stale: Vec::new(),
+        report,
+        number: 0,
+    };
+    clipping.report.std = Row(NO_NUMBER);
+    if clipping.is_linear() {
+        clipping.report.limits = Some(Box::new((Row(NO_NUMBER), Row(NO_NUMBER))));
     }
-    report.std = Row::filled(f64::NAN);
+    let spoiled = *absent && clipping.set_spoiled_aside(v, &mut lanes);
+    let mut is_dense = spoiled;
+    if spoiled {
+        gather(v, dense, lanes.columns());
+    }
     if step.maxiters == Some(0) {
-        for l in &origin[..width] {
-            report.flags.0[usize::from(*l)] |= output_flags::MAXITERS;
+        for l in lanes.columns() {
+            clipping.report.flags.0[usize::from(*l)] |= output_flags::MAXITERS;
         }
     }
-    let mut centers = Row::filled(f64::NAN);
-    // Lanes whose last pass rejected something: their center is not known.
-    let mut stale = Vec::new();
-    let limits = step.revert != Revert::Ignore;
-    let nkeep = if limits { u32::try_from(step.nkeep).unwrap_or(u32::MAX) } else { 0 };
-    let mut number = 0;
-    while width > 0 && step.maxiters.is_none_or(|most| number < most) {
-        number += 1;
-        let last = step.maxiters == Some(number);
-        let current: &mut [Row<T>] = if is_dense { dense } else { v };
-        let mut pooled_here = *pooled;
-        if is_dense {
-            for (j, l) in origin[..width].iter().enumerate() {
-                pooled_here.0[j] = pooled.0[usize::from(*l)];
-            }
+    while lanes.width > 0 && step.maxiters.is_none_or(|most| clipping.number < most) {
+        clipping.number += 1;
+        let current: &[Row<T>] = if is_dense { dense } else { v };
+        let mut pass = clipping.evaluate(kit, current, &lanes, *absent);
+        let marks = clipping.attention(kit, current, &lanes, &pass);
+        clipping.note_calm(&lanes, &pass, &marks);
+        let marked: Vec<u16> =
+            (0..lanes.width as u16).filter(|j| marks.0[usize::from(*j)] != 0).collect();
+        if marked.is_empty() {
+            break;
         }
-        let first = number == 1;
-        let mut pass = evaluate(kit, step, current, width, &n, *absent, first, &pooled_here);
-        let mut marks = Row::filled(0);
-        kit.ops.attention(
-            &pass.below,
-            &pass.above,
-            &n,
-            nkeep,
-            &pass.center,
-            &pass.spread,
-            &mut marks,
-        );
+        // From here on only the lanes where something happens, moved together.
+        lanes.keep(&marked);
+        pass.keep(&marked);
         if is_dense {
-            for (j, l) in origin[..width].iter().enumerate() {
-                let l = usize::from(*l);
-                centers.0[l] = pass.center.0[j];
-                if marks.0[j] == 0 {
-                    report.std.0[l] = pass.spread.0[j];
-                }
-            }
+            compact(dense, &marked);
         } else {
-            centers = pass.center;
-            for l in 0..LANES {
-                let calm = marks.0[l] == 0;
-                report.std.0[l] = if calm { pass.spread.0[l] } else { report.std.0[l] };
-            }
+            gather(v, dense, lanes.columns());
+            is_dense = true;
         }
-        let was = origin;
-        let linear = matches!(step.rule, Rule::Linear { .. });
-        if linear {
-            for (j, lane) in was[..width].iter().enumerate() {
-                let lane = usize::from(*lane);
-                if n.0[j] == 0 {
-                    continue;
-                }
-                report.nit.0[lane] = if first { 1 } else { report.nit.0[lane].saturating_add(1) };
-                if marks.0[j] == 0 {
-                    pass.report_limits(j, lane, report);
-                }
-            }
-        }
-        let mut again = 0;
-        let mut rejected = false;
-        for j in 0..width {
-            if marks.0[j] == 0 {
-                continue;
-            }
-            let lane = usize::from(was[j]);
-            let here = n.0[j] as usize;
-            if !pass.center.0[j].is_finite() || !pass.spread.0[j].is_finite() {
-                report.flags.0[lane] |= if last { output_flags::MAXITERS } else { 0 };
-                pass.keep_all(j);
-                continue;
-            }
-            report.std.0[lane] = pass.spread.0[j];
-            let gone = (pass.below.0[j] + pass.above.0[j]) as usize;
-            let before = at_start.0[lane] as usize - here;
-            let too_few = limits && here - gone < step.nkeep;
-            let too_many = step.maxrej.is_some_and(|most| before + gone > most);
-            if too_few || too_many {
-                report.flags.0[lane] |= if too_few { output_flags::NKEEP } else { 0 }
-                    | if too_many { output_flags::MAXREJ } else { 0 };
-                let most = step.maxrej.map_or(usize::MAX, |most| most.saturating_sub(before));
-                let allowed = here.saturating_sub(step.nkeep).min(most).min(gone);
-                let flag = if too_few { sample_flags::RESTORED_NKEEP } else { 0 }
-                    | if too_many { sample_flags::RESTORED_MAXREJ } else { 0 };
-                let closest = (step.revert == Revert::Closest).then_some(gone - allowed);
-                let (low, high) = put_back(current, &pass, j, closest, |frame, side| {
-                    if let (Some(samples), None) = (&mut report.samples, side) {
-                        samples[frame].0[lane] |= flag;
-                    }
-                    report.reject(frame, lane, side.unwrap_or(0));
-                });
-                if low + high > 0 {
-                    if !linear {
-                        report.nit.0[lane] = report.nit.0[lane].saturating_add(1);
-                    }
-                    rejected = true;
-                    settled.n.0[lane] -= low + high;
-                    stale.push(lane as u8);
-                }
-                report.n_low.0[lane] += low;
-                report.n_high.0[lane] += high;
-                pass.keep_all(j);
-                continue;
-            }
-            if gone == 0 {
-                continue;
-            }
-            if report.sides.is_some() {
-                for (frame, row) in current.iter().enumerate() {
-                    if let Some(side) = pass.bounds.side(frame, j, row.0[j]) {
-                        report.reject(frame, lane, side);
-                    }
-                }
-            }
-            rejected = true;
-            if linear {
-                pass.report_limits(j, lane, report);
-            } else {
-                report.nit.0[lane] = report.nit.0[lane].saturating_add(1);
-            }
-            settled.n.0[lane] -= gone as u32;
-            report.n_low.0[lane] += pass.below.0[j];
-            report.n_high.0[lane] += pass.above.0[j];
-            if last {
-                // A single linear pass is how that rule is meant.
-                let single = linear && number == 1;
-                report.flags.0[lane] |= if single { 0 } else { output_flags::MAXITERS };
-                stale.push(lane as u8);
-            } else {
-                origin[again] = was[j];
-                n.0[again] = settled.n.0[lane];
-                again += 1;
-            }
-        }
-        if rejected {
-            match &pass.bounds {
-                Bounds::Common(low, high) => {
-                    kit.ops.drop_outside(current, round_up(width), low, high);
-                }
-                Bounds::PerFrame(frames) => {
-                    for (row, (low, high)) in current.chunks_exact_mut(1).zip(frames) {
-                        kit.ops.drop_outside(row, round_up(width), low, high);
-                    }
-                }
-            }
-            *absent = true;
-        }
-        if is_dense && rejected {
-            scatter(dense, v, &was[..width]);
-        }
-        width = again;
-        gather(v, dense, &origin[..width]);
-        is_dense = true;
+        pass.count(kit, dense, lanes.width);
+        let again: Vec<u16> = (0..lanes.width)
+            .filter(|j| clipping.judge(dense, &mut lanes, &mut pass, *j))
+            .map(|j| j as u16)
+            .collect();
+        pass.drop_outside(kit, dense, lanes.width);
+        scatter(dense, v, lanes.columns());
+        *absent = true;
+        lanes.keep(&again);
+        compact(dense, &again);
     }
-    if step.nan_rule == NanRule::RejectAll {
-        *absent |= settled.n.0[..w].contains(&0);
+    if spoiled && step.nan_rule == NanRule::RejectAll {
+        *absent = true;
     }
-    if want_center && number > 0 && !some_spoiled {
-        if !stale.is_empty() {
-            gather(v, dense, &stale);
-            for (j, l) in stale.iter().enumerate() {
-                n.0[j] = settled.n.0[usize::from(*l)];
-            }
-            let fresh = kit.center(step.center, dense, round_up(stale.len()), &n, true);
-            for (j, l) in stale.iter().enumerate() {
-                centers.0[usize::from(*l)] = fresh.0[j];
-            }
-        }
-        settled.center = Some(centers);
-    }
-    settled
+    let n = clipping.settled;
+    let known = want_center && clipping.number > 0 && !spoiled;
+    Settled { n, center: known.then(|| clipping.centers_left(kit, v, dense)) }
 }
 
+/// The state of one clipping, by columns of the block.
+struct Clipping<'a> {
+    step: &'a Clip,
+    at_start: Row<u32>,
+    /// Samples left.
+    settled: Row<u32>,
+    /// Center of the last pass.
+    centers: Row<f64>,
+    /// Columns whose last pass rejected something: their center is not known.
+    stale: Vec<u16>,
+    report: &'a mut Report,
+    /// Passes so far.
+    number: usize,
+}
+
+impl Clipping<'_> {
+    fn is_linear(&self) -> bool {
+        matches!(self.step.rule, Rule::Linear { .. })
+    }
+
+    fn is_last(&self) -> bool {
+        self.step.maxiters == Some(self.number)
+    }
+
+    /// Reports the limits of a linear pass that was accepted.
+    fn note_limits(&mut self, center: f64, l: usize) {
+        let Rule::Linear { low_scale, upp_scale } = self.step.rule else { return };
+        if let Some(limits) = &mut self.report.limits {
+            limits.0 .0[l] = low_scale * center - self.step.low;
+            limits.1 .0[l] = upp_scale * center + self.step.high;
+        }
+    }
+
+    /// The flag of a lane that is not done when no more passes are permitted. A single linear pass
+    /// is how that rule is meant.
+    fn out_of_passes(&self) -> u8 {
+        let single = self.is_linear() && self.number == 1;
+        if self.is_last() && !single {
+            output_flags::MAXITERS
+        } else {
+            0
+        }
+    }
+
+    /// Takes the lanes that a NaN spoils out of the work; returns whether there are any.
+    fn set_spoiled_aside<T: Work>(&mut self, v: &mut [Row<T>], lanes: &mut Lanes) -> bool {
+        let spoiled = |report: &Report, l: usize| report.spoiled.0[l] != 0;
+        let any = (0..lanes.width).any(|l| spoiled(self.report, l));
+        if self.step.nan_rule == NanRule::Ignore || !any {
+            return false;
+        }
+        let mut kept = Vec::new();
+        for l in 0..lanes.width {
+            if !spoiled(self.report, l) {
+                kept.push(l as u16);
+            } else if self.step.nan_rule == NanRule::RejectAll {
+                for (frame, row) in v.iter_mut().enumerate() {
+                    if !row.0[l].f64().is_nan() {
+                        self.report.reject(frame, l, HIGH);
+                    }
+                    row.0[l] = T::NAN;
+                }
+                self.report.n_high.0[l] += self.at_start.0[l];
+                self.settled.0[l] = 0;
+            }
+        }
+        lanes.keep(&kept);
+        true
+    }
+
+    /// Marks the lanes that need a closer look: something is outside, too few samples are there to
+    /// begin with, or the center or sigma is undefined.
+    fn attention<T: Work>(
+        &self,
+        kit: &Kit<T>,
+        v: &[Row<T>],
+        lanes: &Lanes,
+        pass: &Pass<T>,
+    ) -> Row<u8> {
+        let w = round_up(lanes.width);
+        let mut marks = Row([0; LANES]);
+        match &pass.bounds {
+            Bounds::Common(low, high) => kit.ops.any_outside(v, w, low, high, &mut marks),
+            Bounds::PerFrame(frames) => {
+                for (row, (low, high)) in v.chunks_exact(1).zip(frames) {
+                    kit.ops.any_outside(row, w, low, high, &mut marks);
+                }
+            }
+        }
+        let limits = self.step.revert != Revert::Ignore;
+        let nkeep = if limits { u32::try_from(self.step.nkeep).unwrap_or(u32::MAX) } else { 0 };
+        kit.ops.attention(&lanes.n, nkeep, &pass.center, &pass.spread, &mut marks);
+        marks
+    }
+
+    /// Reports the lanes where nothing happens: they are done.
+    fn note_calm<T: Work>(&mut self, lanes: &Lanes, pass: &Pass<T>, marks: &Row<u8>) {
+        for j in 0..lanes.width {
+            let l = lanes.column(j);
+            self.centers.0[l] = pass.center.0[j];
+            let calm = marks.0[j] == 0;
+            self.report.std.0[l] = if calm { pass.spread.0[j] } else { self.report.std.0[l] };
+        }
+        if self.is_linear() {
+            for j in (0..lanes.width).filter(|j| lanes.n.0[*j] > 0) {
+                let l = lanes.column(j);
+                let before = if self.number == 1 { 0 } else { self.report.nit.0[l] };
+                self.report.nit.0[l] = before.saturating_add(1);
+                if marks.0[j] == 0 {
+                    self.note_limits(pass.center.0[j], l);
+                }
+            }
+        }
+    }
+
+    /// Decides what becomes of the samples of lane `j` that are outside; returns whether the lane
+    /// goes through another pass.
+    fn judge<T: Work>(
+        &mut self,
+        v: &mut [Row<T>],
+        lanes: &mut Lanes,
+        pass: &mut Pass<T>,
+        j: usize,
+    ) -> bool {
+        let (l, here) = (lanes.column(j), lanes.n.0[j] as usize);
+        if !pass.center.0[j].is_finite() || !pass.spread.0[j].is_finite() {
+            self.report.flags.0[l] |= self.out_of_passes();
+            pass.keep_all(j);
+            return false;
+        }
+        self.report.std.0[l] = pass.spread.0[j];
+        let gone = (pass.below.0[j] + pass.above.0[j]) as usize;
+        let before = self.at_start.0[l] as usize - here;
+        let too_few = self.step.revert != Revert::Ignore && here - gone < self.step.nkeep;
+        let too_many = self.step.maxrej.is_some_and(|most| before + gone > most);
+        if too_few || too_many {
+            self.put_back(v, pass, (j, l), (here, before), (too_few, too_many));
+            return false;
+        }
+        if gone == 0 {
+            return false;
+        }
+        if self.report.sides.is_some() {
+            for (frame, row) in v.iter().enumerate() {
+                if let Some(side) = pass.bounds.side(frame, j, row.0[j]) {
+                    self.report.reject(frame, l, side);
+                }
+            }
+        }
+        if self.is_linear() {
+            self.note_limits(pass.center.0[j], l);
+        } else {
+            self.report.nit.0[l] = self.report.nit.0[l].saturating_add(1);
+        }
+        lanes.n.0[j] -= gone as u32;
+        self.settled.0[l] = lanes.n.0[j];
+        self.report.n_low.0[l] += pass.below.0[j];
+        self.report.n_high.0[l] += pass.above.0[j];
+        if self.is_last() {
+            self.report.flags.0[l] |= self.out_of_passes();
+            self.stale.push(l as u16);
+        }
+        !self.is_last()
+    }
+
+    /// The last pass of a lane that would leave too few samples: undone, wholly or as far as needed.
+    fn put_back<T: Work>(
+        &mut self,
+        v: &mut [Row<T>],
+        pass: &mut Pass<T>,
+        (j, l): (usize, usize),
+        (here, before): (usize, usize),
+        (too_few, too_many): (bool, bool),
+    ) {
+        self.report.flags.0[l] |= if too_few { output_flags::NKEEP } else { 0 }
+            | if too_many { output_flags::MAXREJ } else { 0 };
+        let flag = if too_few { sample_flags::RESTORED_NKEEP } else { 0 }
+            | if too_many { sample_flags::RESTORED_MAXREJ } else { 0 };
+        let mut outside: Vec<(f64, usize, u8)> = v
+            .iter()
+            .enumerate()
+            .filter_map(|(k, row)| {
+                let side = pass.bounds.side(k, j, row.0[j])?;
+                Some((pass.residual(k, j, row.0[j]), k, side))
+            })
+            .collect();
+        outside.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let most = self.step.maxrej.map_or(usize::MAX, |most| most.saturating_sub(before));
+        let allowed = here.saturating_sub(self.step.nkeep).min(most).min(outside.len());
+        let back = if self.step.revert == Revert::Closest {
+            let residuals: Vec<f64> = outside.iter().map(|(residual, ..)| *residual).collect();
+            count_back(&residuals, outside.len() - allowed)
+        } else {
+            outside.len()
+        };
+        for (_, frame, _) in &outside[..back] {
+            self.report.reject(*frame, l, 0);
+            if let Some(samples) = &mut self.report.samples {
+                samples[*frame].0[l] |= flag;
+            }
+        }
+        for (_, frame, side) in &outside[back..] {
+            self.report.reject(*frame, l, *side);
+            let count = if *side == LOW { &mut self.report.n_low } else { &mut self.report.n_high };
+            count.0[l] += 1;
+            v[*frame].0[j] = T::NAN;
+        }
+        if back < outside.len() {
+            self.settled.0[l] -= (outside.len() - back) as u32;
+            self.stale.push(l as u16);
+            if !self.is_linear() {
+                self.report.nit.0[l] = self.report.nit.0[l].saturating_add(1);
+            }
+        }
+        pass.keep_all(j);
+    }
+
+    /// Center of the samples left in every column.
+    fn centers_left<T: Work>(
+        mut self,
+        kit: &mut Kit<T>,
+        v: &[Row<T>],
+        dense: &mut Vec<Row<T>>,
+    ) -> Row<f64> {
+        if !self.stale.is_empty() {
+            gather(v, dense, &self.stale);
+            let mut n = Row([0; LANES]);
+            for (j, l) in self.stale.iter().enumerate() {
+                n.0[j] = self.settled.0[usize::from(*l)];
+            }
+            let w = round_up(self.stale.len());
+            let fresh = kit.center(self.step.center, dense, w, &n, true);
+            for (j, l) in self.stale.iter().enumerate() {
+                self.centers.0[usize::from(*l)] = fresh.0[j];
+            }
+        }
+        self.centers
+    }
+
+    /// Center, sigma and bounds of the samples left.
+    fn evaluate<T: Work>(
+        &self,
+        kit: &mut Kit<T>,
+        v: &[Row<T>],
+        lanes: &Lanes,
+        absent: bool,
+    ) -> Pass<T> {
+        let (step, first) = (self.step, self.number == 1);
+        let (w, n, pooled) = (round_up(lanes.width), &lanes.n, &lanes.pooled);
+        let now = |kind: Center| match kind {
+            Center::Trimmed if !first => Center::Mean,
+            kind => kind,
+        };
+        let kind = now(step.center);
+        let center = kit.center(kind, v, w, n, absent);
+        let (spread, mut sigmas) = match &step.rule {
+            Rule::Scatter { about, spread, levels } => {
+                let kind = about.map_or(kind, now);
+                let about =
+                    if about.is_some() { kit.center(kind, v, w, n, absent) } else { center };
+                match levels {
+                    None => (kit.spread(*spread, kind, &about, v, w, n, absent), Vec::new()),
+                    Some(levels) => {
+                        let roots: Vec<_> =
+                            levels.iter().map(|level| roots(level, &about)).collect();
+                        let spread = kit.scaled_std(*spread, &about, &roots, v, w, n);
+                        (spread, roots.iter().map(|root| product(root, &spread)).collect())
+                    }
+                }
+            }
+            Rule::Noise { about, frames } => {
+                let about = about.map_or(center, |about| kit.center(now(about), v, w, n, absent));
+                let alike = Noise { level: Level::SAME, ..frames[0] };
+                let each = if frames.len() == 1 && frames[0] == alike { &[][..] } else { frames };
+                (sigma(&alike, &about), each.iter().map(|noise| sigma(noise, &about)).collect())
+            }
+            Rule::Pooled { levels, .. } => {
+                let levels = levels.as_deref().unwrap_or(&[Level::SAME]);
+                let sigma = |level: &Level| product(&roots(level, &center), pooled);
+                (*pooled, levels.iter().map(sigma).collect())
+            }
+            Rule::Linear { .. } => (Row::filled(1.0), Vec::new()),
+        };
+        // Lanes that are not to be judged have bounds without end.
+        let mut judged = spread;
+        for l in 0..w {
+            let nothing = step.skip_zero && spread.0[l] == 0.0;
+            if (n.0[l] as usize) < step.min_samples || nothing {
+                judged.0[l] = f64::NAN;
+                sigmas.iter_mut().for_each(|sigma| sigma.0[l] = f64::NAN);
+            }
+        }
+        let limits = |(low_center, high_center): (&Row<f64>, &Row<f64>), sigma| {
+            let (mut low, mut high) = (Row([T::NAN; LANES]), Row([T::NAN; LANES]));
+            let mut other = low;
+            kit.ops.bounds(low_center, sigma, step.low, step.high, &mut low, &mut high);
+            if !std::ptr::eq(low_center, high_center) {
+                kit.ops.bounds(high_center, sigma, step.low, step.high, &mut other, &mut high);
+            }
+            (low, high)
+        };
+        let bounds = if let Rule::Linear { low_scale, upp_scale } = step.rule {
+            let (down, up) =
+                (Row(center.0.map(|c| low_scale * c)), Row(center.0.map(|c| upp_scale * c)));
+            let (low, high) = limits((&down, &up), &judged);
+            Bounds::Common(low, high)
+        } else if sigmas.is_empty() {
+            let (low, high) = limits((&center, &center), &judged);
+            Bounds::Common(low, high)
+        } else {
+            let frame = |k: usize| limits((&center, &center), &sigmas[k.min(sigmas.len() - 1)]);
+            Bounds::PerFrame((0..v.len()).map(frame).collect())
+        };
+        let none = Row([0; LANES]);
+        Pass { center, spread, sigmas, bounds, below: none, above: none }
+    }
+}
+
+/// A row where nothing is known yet.
+const NO_NUMBER: [f64; LANES] = [f64::NAN; LANES];
+
 /// The lanes of a block.
-const LANE_NUMBERS: [u8; LANES] = {
+const LANE_NUMBERS: [u16; LANES] = {
     let mut numbers = [0; LANES];
     let mut l = 0;
     while l < LANES {
-        numbers[l] = l as u8;
+        numbers[l] = l as u16;
         l += 1;
     }
     numbers
@@ -273,28 +483,82 @@ impl<T: Work> Pass<T> {
         (x.f64() - self.center.0[lane]).abs() / if sigma == 0.0 { 1.0 } else { sigma }
     }
 
-    /// Reports the limits of an accepted pass.
-    fn report_limits(&self, j: usize, lane: usize, report: &mut Report) {
-        if let Bounds::Common(low, high) = &self.bounds {
-            report.limits.0 .0[lane] = low.0[j].f64();
-            report.limits.1 .0[lane] = high.0[j].f64();
+    /// Keeps only the lanes `kept`, in order.
+    fn keep(&mut self, kept: &[u16]) {
+        for (to, from) in kept.iter().map(|j| usize::from(*j)).enumerate() {
+            self.center.0[to] = self.center.0[from];
+            self.spread.0[to] = self.spread.0[from];
+            for sigma in &mut self.sigmas {
+                sigma.0[to] = sigma.0[from];
+            }
+            self.bounds.each(|row| row.0[to] = row.0[from]);
+        }
+        let beside = kept.len()..round_up(kept.len()).min(LANES);
+        self.bounds.each(|row| row.0[beside.clone()].fill(T::NAN));
+    }
+
+    /// Counts the samples outside the bounds.
+    fn count(&mut self, kit: &Kit<T>, v: &[Row<T>], width: usize) {
+        let (w, below, above) = (round_up(width), &mut self.below, &mut self.above);
+        match &self.bounds {
+            Bounds::Common(low, high) => kit.ops.count_outside(v, w, low, high, below, above),
+            Bounds::PerFrame(frames) => {
+                for (row, (low, high)) in v.chunks_exact(1).zip(frames) {
+                    kit.ops.count_outside(row, w, low, high, below, above);
+                }
+            }
+        }
+    }
+
+    /// Drops the samples outside the bounds.
+    fn drop_outside(&self, kit: &Kit<T>, v: &mut [Row<T>], width: usize) {
+        let w = round_up(width);
+        match &self.bounds {
+            Bounds::Common(low, high) => {
+                kit.ops.drop_outside(v, w, low, high);
+            }
+            Bounds::PerFrame(frames) => {
+                for (row, (low, high)) in v.chunks_exact_mut(1).zip(frames) {
+                    kit.ops.drop_outside(row, w, low, high);
+                }
+            }
         }
     }
 
     /// Makes the bounds of a lane reject nothing.
     fn keep_all(&mut self, lane: usize) {
-        let open = |(low, high): (&mut Row<T>, &mut Row<T>)| {
-            low.0[lane] = T::NEG_INFINITY;
-            high.0[lane] = T::INFINITY;
-        };
         match &mut self.bounds {
-            Bounds::Common(low, high) => open((low, high)),
-            Bounds::PerFrame(frames) => frames.iter_mut().for_each(|(low, high)| open((low, high))),
+            Bounds::Common(low, high) => open(low, high, lane),
+            Bounds::PerFrame(frames) => {
+                frames.iter_mut().for_each(|(low, high)| open(low, high, lane));
+            }
         }
     }
 }
 
+/// Bounds without end.
+fn open<T: Work>(low: &mut Row<T>, high: &mut Row<T>, lane: usize) {
+    low.0[lane] = T::NEG_INFINITY;
+    high.0[lane] = T::INFINITY;
+}
+
 impl<T: Work> Bounds<T> {
+    /// Does the same to every row of bounds.
+    fn each(&mut self, mut change: impl FnMut(&mut Row<T>)) {
+        match self {
+            Self::Common(low, high) => {
+                change(low);
+                change(high);
+            }
+            Self::PerFrame(frames) => {
+                for (low, high) in frames {
+                    change(low);
+                    change(high);
+                }
+            }
+        }
+    }
+
     /// The side at which a sample is outside.
     fn side(&self, frame: usize, lane: usize, x: T) -> Option<u8> {
         let (low, high) = match self {
@@ -307,86 +571,6 @@ impl<T: Work> Bounds<T> {
             (x > high).then_some(HIGH)
         }
     }
-}
-
-/// Center, sigma and bounds of the samples left, and how many of them are outside.
-fn evaluate<T: Work>(
-    kit: &mut Kit<T>,
-    step: &Clip,
-    v: &[Row<T>],
-    width: usize,
-    n: &Row<u32>,
-    absent: bool,
-    first: bool,
-    pooled: &Row<f64>,
-) -> Pass<T> {
-    let w = round_up(width);
-    let now = |kind: Center| match kind {
-        Center::Trimmed if !first => Center::Mean,
-        kind => kind,
-    };
-    let kind = now(step.center);
-    let center = kit.center(kind, v, w, n, absent);
-    let (spread, mut sigmas) = match &step.rule {
-        Rule::Scatter { about, spread, levels } => {
-            let kind = about.map_or(kind, now);
-            let about = if about.is_some() { kit.center(kind, v, w, n, absent) } else { center };
-            match levels {
-                None => (kit.spread(*spread, kind, &about, v, w, n, absent), Vec::new()),
-                Some(levels) => {
-                    let roots: Vec<_> = levels.iter().map(|level| roots(level, &about)).collect();
-                    let spread = kit.scaled_std(*spread, &about, &roots, v, w, n);
-                    (spread, roots.iter().map(|root| product(root, &spread)).collect())
-                }
-            }
-        }
-        Rule::Noise { about, frames } => {
-            let about = about.map_or(center, |about| kit.center(now(about), v, w, n, absent));
-            let alike = Noise { level: Level::SAME, ..frames[0] };
-            let each = if frames.len() == 1 && frames[0] == alike { &[][..] } else { frames };
-            (sigma(&alike, &about), each.iter().map(|noise| sigma(noise, &about)).collect())
-        }
-        Rule::Pooled { levels, .. } => {
-            let levels = levels.as_deref().unwrap_or(&[Level::SAME]);
-            let sigma = |level: &Level| product(&roots(level, &center), pooled);
-            (*pooled, levels.iter().map(sigma).collect())
-        }
-        Rule::Linear { .. } => (Row::filled(1.0), Vec::new()),
-    };
-    // Lanes that are not to be judged have bounds without end.
-    let mut judged = spread;
-    for l in 0..w {
-        let nothing = step.skip_zero && spread.0[l] == 0.0;
-        if (n.0[l] as usize) < step.min_samples || nothing {
-            judged.0[l] = f64::NAN;
-            sigmas.iter_mut().for_each(|sigma| sigma.0[l] = f64::NAN);
-        }
-    }
-    let (mut below, mut above) = (Row::filled(0), Row::filled(0));
-    let mut limits = |v: &[Row<T>], (low_center, high_center): (&Row<f64>, &Row<f64>), sigma| {
-        let (mut low, mut high) = (Row::filled(T::NAN), Row::filled(T::NAN));
-        let mut other = Row::filled(T::NAN);
-        kit.ops.bounds(low_center, sigma, step.low, step.high, &mut low, &mut high);
-        if !std::ptr::eq(low_center, high_center) {
-            kit.ops.bounds(high_center, sigma, step.low, step.high, &mut other, &mut high);
-        }
-        kit.ops.count_outside(v, w, &low, &high, &mut below, &mut above);
-        (low, high)
-    };
-    let bounds = if let Rule::Linear { low_scale, upp_scale } = step.rule {
-        let (down, up) =
-            (Row(center.0.map(|c| low_scale * c)), Row(center.0.map(|c| upp_scale * c)));
-        let (low, high) = limits(v, (&down, &up), &judged);
-        Bounds::Common(low, high)
-    } else if sigmas.is_empty() {
-        let (low, high) = limits(v, (&center, &center), &judged);
-        Bounds::Common(low, high)
-    } else {
-        let frame =
-            |k: usize| limits(&v[k..=k], (&center, &center), &sigmas[k.min(sigmas.len() - 1)]);
-        Bounds::PerFrame((0..v.len()).map(frame).collect())
-    };
-    Pass { center, spread, sigmas, bounds, below, above }
 }
 
 fn product(a: &Row<f64>, b: &Row<f64>) -> Row<f64> {
@@ -407,64 +591,41 @@ fn sigma(noise: &Noise, center: &Row<f64>) -> Row<f64> {
     Row(center.0.map(|c| noise.sigma(c)))
 }
 
-/// Rejects the samples of lane `j` outside the bounds except the `restore` nearest to the center,
-/// in units of their sigma, and those as near as the last of them (ties: the first frames); all of
-/// them if `restore` is `None`. Tells what became of each: its side, or `None` if it is put back.
-/// Returns how many went below and above.
-fn put_back<T: Work>(
-    v: &mut [Row<T>],
-    pass: &Pass<T>,
-    j: usize,
-    restore: Option<usize>,
-    mut tell: impl FnMut(usize, Option<u8>),
-) -> (u32, u32) {
-    let mut outside: Vec<(f64, usize, u8)> = v
-        .iter()
-        .enumerate()
-        .filter_map(|(k, row)| {
-            let side = pass.bounds.side(k, j, row.0[j])?;
-            Some((pass.residual(k, j, row.0[j]), k, side))
-        })
-        .collect();
-    outside.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    let residuals: Vec<f64> = outside.iter().map(|(residual, ..)| *residual).collect();
-    let restore = restore.map_or(outside.len(), |least| count_back(&residuals, least));
-    let (mut low, mut high) = (0, 0);
-    for (rank, (_, frame, side)) in outside.into_iter().enumerate() {
-        if rank < restore {
-            tell(frame, None);
-            continue;
-        }
-        *(if side == LOW { &mut low } else { &mut high }) += 1;
-        tell(frame, Some(side));
-        v[frame].0[j] = T::NAN;
-    }
-    (low, high)
-}
-
 /// Lanes in whole vectors.
 fn round_up(width: usize) -> usize {
     (width + 15) & !15
 }
 
-/// Copies columns `origin` of `v` into the first lanes of `dense`, and zeros beside them.
-fn gather<T: Work>(v: &[Row<T>], dense: &mut Vec<Row<T>>, origin: &[u8]) {
-    dense.resize(v.len(), Row::filled(T::NAN));
+/// Copies columns `origin` of `v` into the first lanes of `dense`, with absent samples beside them.
+fn gather<T: Work>(v: &[Row<T>], dense: &mut Vec<Row<T>>, origin: &[u16]) {
+    if dense.len() != v.len() {
+        dense.resize(v.len(), Row([T::NAN; LANES]));
+    }
+    let end = round_up(origin.len()).min(LANES);
     for (to, from) in dense.iter_mut().zip(v) {
-        for (j, l) in origin.iter().enumerate() {
-            to.0[j] = from.0[usize::from(*l)];
+        for (to, l) in to.0.iter_mut().zip(origin) {
+            *to = from.0[usize::from(*l)];
         }
-        for lane in &mut to.0[origin.len()..round_up(origin.len()).min(LANES)] {
-            *lane = T::NAN;
+        to.0[origin.len()..end].fill(T::NAN);
+    }
+}
+
+/// Moves the lanes `kept` to the front.
+fn compact<T: Work>(dense: &mut [Row<T>], kept: &[u16]) {
+    let end = round_up(kept.len()).min(LANES);
+    for row in dense {
+        for (to, from) in kept.iter().enumerate() {
+            row.0[to] = row.0[usize::from(*from)];
         }
+        row.0[kept.len()..end].fill(T::NAN);
     }
 }
 
 /// Copies the first lanes of `dense` back to their columns.
-fn scatter<T: Work>(dense: &[Row<T>], v: &mut [Row<T>], origin: &[u8]) {
+fn scatter<T: Work>(dense: &[Row<T>], v: &mut [Row<T>], origin: &[u16]) {
     for (from, to) in dense.iter().zip(v) {
-        for (j, l) in origin.iter().enumerate() {
-            to.0[usize::from(*l)] = from.0[j];
+        for (from, l) in from.0.iter().zip(origin) {
+            to.0[usize::from(*l)] = *from;
         }
     }
 }

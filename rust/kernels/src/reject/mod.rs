@@ -61,7 +61,7 @@ pub(crate) struct Report {
     /// Samples rejected above the center.
     pub n_high: Row<u32>,
     /// Limits of linear clipping, which are reported in place of the extremes of the samples.
-    pub limits: (Row<f64>, Row<f64>),
+    pub limits: Option<Box<(Row<f64>, Row<f64>)>>,
     /// 1 for the lanes that have a NaN or infinite sample.
     pub spoiled: Row<u8>,
     /// The two counts as of the last [`Self::count_sides`].
@@ -87,7 +87,7 @@ impl Report {
             n_low: Row::filled(0),
             n_high: Row::filled(0),
             samples: with_samples.then(|| vec![Row::filled(0); frames]),
-            limits: (Row::filled(f64::NAN), Row::filled(f64::NAN)),
+            limits: None,
             spoiled: Row::filled(0),
             counted_low: Row::filled(0),
             counted_high: Row::filled(0),
@@ -95,11 +95,20 @@ impl Report {
         }
     }
 
+    /// Ready for the next block.
     pub fn reset(&mut self) {
-        let (samples, sides) = (self.samples.take(), self.sides.take());
-        *self = Self { samples, sides, ..Self::new(0, false, false) };
+        self.std.0.fill(f64::NAN);
+        self.nit.0.fill(1);
+        self.flags.0.fill(0);
+        for counts in
+            [&mut self.n_low, &mut self.n_high, &mut self.counted_low, &mut self.counted_high]
+        {
+            counts.0.fill(0);
+        }
+        self.spoiled.0.fill(0);
+        self.limits = None;
         for row in self.samples.iter_mut().chain(&mut self.sides).flatten() {
-            *row = Row::filled(0);
+            row.0.fill(0);
         }
     }
 

@@ -1,5 +1,7 @@
-//! The truth for tests: one pixel at a time, gathered, in plain sequential code.
+//! One column of samples in plain sequential code: what the one-dimensional functions run, where a
+//! block of pixels would be a waste, and the truth that the kernels are tested against.
 
+use crate::error::{Error, Result};
 use crate::plan::{
     Center, Clip, Extrema, ExtremaRule, Level, NanRule, Noise, PClip, Plan, Revert, Rule, Spread,
     Statistic, Step, Uncertainty, MAD_TO_STD,
@@ -8,29 +10,71 @@ use crate::reject::{output_flags, HIGH, LOW};
 
 /// Everything that is known about one pixel.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Pixel {
+pub struct Pixel {
+    /// The statistic.
     pub image: f64,
+    /// Its uncertainty, if asked for.
     pub uncertainty: f64,
+    /// Samples used.
     pub n_used: usize,
+    /// Which ones.
     pub used: Vec<bool>,
+    /// Smallest sample used, or lower limit of linear clipping.
+    pub low: f64,
+    /// Largest sample used, or upper limit of linear clipping.
+    pub upp: f64,
+    /// Spread of the last clipping pass.
     pub std: f64,
+    /// Clipping passes that rejected something, plus one.
     pub nit: u8,
+    /// Bits of `output_flags`.
     pub flags: u8,
+    /// Samples rejected at the low side.
     pub n_low: usize,
+    /// Samples rejected at the high side.
     pub n_high: usize,
     /// Whether some sample is NaN or infinite.
-    pub spoiled: bool,
+    pub(crate) spoiled: bool,
 }
 
 /// One sample on its way in.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sample {
+pub struct Sample {
+    /// As it was read.
     pub raw: f64,
+    /// Whether it is bad.
     pub masked: bool,
+    /// Its weight.
     pub weight: f64,
+    /// It enters as `(raw - zero) * factor / scale`.
     pub zero: f64,
+    /// See `zero`.
     pub factor: f64,
+    /// See `zero`.
     pub scale: f64,
+}
+
+impl Sample {
+    /// A good sample, used as it is.
+    pub fn new(raw: f64) -> Self {
+        Self { raw, masked: false, weight: 1.0, zero: 0.0, factor: 1.0, scale: 1.0 }
+    }
+}
+
+/// Combines one column.
+///
+/// # Errors
+/// [`Error::Option`] if the plan makes no sense, or pools over image rows.
+pub fn combine_column(samples: &[Sample], plan: &Plan) -> Result<Pixel> {
+    plan.validate(samples.len())?;
+    let pooled = |step: &Step| matches!(step, Step::Clip(Clip { rule: Rule::Pooled { .. }, .. }));
+    if plan.steps.iter().any(pooled) {
+        return Err(Error::option("avsigclip", "a single column", "image rows to pool over"));
+    }
+    if samples.is_empty() {
+        return Err(Error::option("number of frames", 0, "at least 1"));
+    }
+    Ok(combine(samples, plan))
 }
 
 pub(crate) fn combine(samples: &[Sample], plan: &Plan) -> Pixel {
@@ -49,6 +93,8 @@ pub(crate) fn combine(samples: &[Sample], plan: &Plan) -> Pixel {
         uncertainty: f64::NAN,
         n_used: 0,
         used: Vec::new(),
+        low: f64::NAN,
+        upp: f64::NAN,
         std: f64::NAN,
         nit: 1,
         flags: if samples.iter().any(|s| s.masked) { output_flags::PREMASKED } else { 0 },
@@ -74,9 +120,11 @@ pub(crate) fn combine(samples: &[Sample], plan: &Plan) -> Pixel {
             pixel.spoiled |= here && x.is_nan();
         }
     }
-    let whole = column.clone();
+    let whole = if plan.independent { column.clone() } else { Vec::new() };
     mask(&mut column);
+    let mut linear = false;
     for step in &plan.steps {
+        linear |= matches!(step, Step::Clip(Clip { rule: Rule::Linear { .. }, .. }));
         let mut judged = if plan.independent { whole.clone() } else { column.clone() };
         let sides = reject(&mut judged, step, &mut pixel);
         for (k, side) in sides {
@@ -96,8 +144,12 @@ pub(crate) fn combine(samples: &[Sample], plan: &Plan) -> Pixel {
         }
     }
     pixel.used = column.iter().map(|x| !x.is_nan()).collect();
-    pixel.n_used = present(&column).len();
-    pixel.image = statistic(&column, samples, plan.statistic);
+    pixel.n_used = count(&column);
+    pixel.image = statistic(&column, samples, plan);
+    if !linear && pixel.n_used > 0 {
+        pixel.low = here(&column).fold(f64::INFINITY, f64::min);
+        pixel.upp = here(&column).fold(f64::NEG_INFINITY, f64::max);
+    }
     if let (0, Some(blank)) = (pixel.n_used, plan.blank) {
         pixel.image = blank;
     }
@@ -106,41 +158,33 @@ pub(crate) fn combine(samples: &[Sample], plan: &Plan) -> Pixel {
         pixel.uncertainty = match kind {
             Uncertainty::StdError => std(&column, mean(&column), 0) / n.sqrt(),
             Uncertainty::StdSum => std(&column, mean(&column), 0) / n.sqrt() * n,
-            Uncertainty::Scatter => unimplemented!("tested against IRAF"),
+            Uncertainty::Scatter => scatter(&column, samples, plan.statistic, pixel.image),
             Uncertainty::MadError => mad(&column, median(&column)) * MAD_TO_STD / n.sqrt(),
         };
     }
     pixel
 }
 
-fn statistic(column: &[f64], samples: &[Sample], statistic: Statistic) -> f64 {
-    let here = present(column);
-    let weighted = || {
-        column
-            .iter()
-            .zip(samples)
-            .filter(|(x, _)| !x.is_nan())
-            .fold((0.0, 0.0), |(wx, w), (x, s)| (wx + x * s.weight, w + s.weight))
-    };
-    match statistic {
+/// Sum of a term of every value present and its weight, in order.
+fn total(column: &[f64], samples: &[Sample], term: impl Fn(f64, f64) -> f64) -> f64 {
+    let pairs = column.iter().zip(samples).filter(|(x, _)| !x.is_nan());
+    pairs.fold(0.0, |sum, (x, s)| sum + term(*x, s.weight))
+}
+
+fn statistic(column: &[f64], samples: &[Sample], plan: &Plan) -> f64 {
+    let norm = || total(column, samples, |_, w| w);
+    let over = |top: f64, norm: f64| if norm == 0.0 { f64::NAN } else { top / norm };
+    match plan.statistic {
         Statistic::Mean => mean(column),
         Statistic::Median => median(column),
         Statistic::LowerMedian => lower_median(column),
-        Statistic::Sum => here.iter().fold(0.0, |sum, x| sum + x),
-        Statistic::Min => here.iter().copied().reduce(f64::min).unwrap_or(f64::NAN),
-        Statistic::Max => here.iter().copied().reduce(f64::max).unwrap_or(f64::NAN),
+        Statistic::Sum => here(column).fold(0.0, |sum, x| sum + x),
+        Statistic::Min => here(column).reduce(f64::min).unwrap_or(f64::NAN),
+        Statistic::Max => here(column).reduce(f64::max).unwrap_or(f64::NAN),
         Statistic::Std { ddof } => std(column, mean(column), ddof),
         Statistic::Variance { ddof } => variance(column, mean(column), ddof),
-        Statistic::WeightedMean => {
-            let (wx, w) = weighted();
-            if w == 0.0 {
-                f64::NAN
-            } else {
-                wx / w
-            }
-        }
-        Statistic::WeightedSum => weighted().0,
-        Statistic::Quadrature | Statistic::NoiseModel => unimplemented!("tested against IRAF"),
+        Statistic::WeightedMean => over(total(column, samples, |x, w| x * w), norm()),
+        Statistic::WeightedSum => total(column, samples, |x, w| x * w),
         Statistic::Percentile(q) => {
             let sorted = sorted(column);
             let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
@@ -154,6 +198,40 @@ fn statistic(column: &[f64], samples: &[Sample], statistic: Statistic) -> f64 {
                 b - (b - a) * (1.0 - t)
             }
         }
+        Statistic::Quadrature => {
+            over(total(column, samples, |x, w| w * x * (w * x)).sqrt(), norm())
+        }
+        Statistic::NoiseModel => {
+            let mut sum = 0.0;
+            for (k, (x, s)) in column.iter().zip(samples).enumerate() {
+                if !x.is_nan() {
+                    let noise = &plan.noise[k.min(plan.noise.len() - 1)];
+                    sum += noise.variance(x.max(0.0)) * s.weight * s.weight;
+                }
+            }
+            over(sum.sqrt(), norm())
+        }
+    }
+}
+
+/// IRAF's sigma; see [`Uncertainty::Scatter`].
+fn scatter(column: &[f64], samples: &[Sample], statistic: Statistic, image: f64) -> f64 {
+    let sums = matches!(statistic, Statistic::Sum | Statistic::WeightedSum);
+    let about = if sums { mean(column) } else { image };
+    let n = count(column) as f64;
+    let freedom = (n - 1.0).max(1.0);
+    let norm = total(column, samples, |_, w| w);
+    let squares = |weighted: bool| {
+        total(column, samples, |x, w| {
+            (if weighted { w } else { 1.0 }) * ((x - about) * (x - about))
+        })
+    };
+    if n == 0.0 {
+        f64::NAN
+    } else if statistic == Statistic::WeightedMean && norm > 0.0 {
+        (squares(true) / norm * n / freedom).sqrt()
+    } else {
+        (squares(false) / freedom).sqrt()
     }
 }
 
@@ -250,6 +328,9 @@ fn put_back(gone: &mut Vec<(f64, usize, u8)>, least: usize) {
 fn clip(column: &mut [f64], step: &Clip, pixel: &mut Pixel) -> Sides {
     let mut sides = Sides::new();
     pixel.std = f64::NAN;
+    if let Rule::Linear { .. } = step.rule {
+        (pixel.low, pixel.upp) = (f64::NAN, f64::NAN);
+    }
     let spoiled = pixel.spoiled;
     match step.nan_rule {
         NanRule::RejectNone if spoiled => return sides,
@@ -260,7 +341,7 @@ fn clip(column: &mut [f64], step: &Clip, pixel: &mut Pixel) -> Sides {
         }
         _ => {}
     }
-    let at_start = present(column).len();
+    let at_start = count(column);
     let mut out_of_passes = step.maxiters == Some(0);
     let mut pass = 0;
     while step.maxiters.is_none_or(|most| pass < most) {
@@ -273,11 +354,11 @@ fn clip(column: &mut [f64], step: &Clip, pixel: &mut Pixel) -> Sides {
             Center::LowerMedian => lower_median(column),
         };
         let c = center(step.center, column);
-        let here = present(column).len();
+        let here = count(column);
         // Sigma of every frame, and the one that is reported.
         let root = |level: &Level, a: f64| ((a + level.zero) / level.scale).max(1.0).sqrt();
         let all = |value: f64| vec![value; column.len()];
-        let (reported, mut sigmas) = match &step.rule {
+        let (reported, sigmas) = match &step.rule {
             Rule::Scatter { about, spread, levels } => {
                 let a = about.map_or(c, |which| center(which, column));
                 match (spread, levels) {
@@ -304,10 +385,14 @@ fn clip(column: &mut [f64], step: &Clip, pixel: &mut Pixel) -> Sides {
                 let each = (0..column.len()).map(|k| frames[k.min(frames.len() - 1)].sigma(a));
                 (alike.sigma(a), each.collect())
             }
-            Rule::Pooled { .. } => unimplemented!("needs more than one column"),
+            // Refused by `combine_column`.
+            Rule::Pooled { .. } => (f64::NAN, all(f64::NAN)),
             Rule::Linear { .. } => (1.0, all(1.0)),
         };
         if !c.is_finite() || !reported.is_finite() {
+            // A single linear pass is how that rule is meant.
+            let linear = matches!(step.rule, Rule::Linear { .. });
+            out_of_passes &= !(linear && pass == 1);
             break;
         }
         pixel.std = reported;
@@ -347,6 +432,9 @@ fn clip(column: &mut [f64], step: &Clip, pixel: &mut Pixel) -> Sides {
             }
         }
         let linear = matches!(step.rule, Rule::Linear { .. });
+        if linear && !stop {
+            (pixel.low, pixel.upp) = limits(0);
+        }
         if linear {
             pixel.nit = if pass == 1 { 1 } else { pixel.nit.saturating_add(1) };
         } else if !gone.is_empty() {
@@ -357,7 +445,6 @@ fn clip(column: &mut [f64], step: &Clip, pixel: &mut Pixel) -> Sides {
             sides.push((k, side));
             column[k] = f64::NAN;
         }
-        sigmas.clear();
         if stop || nothing || linear && pass == 1 && out_of_passes {
             out_of_passes = false;
             break;
@@ -371,14 +458,22 @@ fn clip(column: &mut [f64], step: &Clip, pixel: &mut Pixel) -> Sides {
 
 /// Mean without the smallest and the largest of more than two samples.
 fn trimmed(column: &[f64]) -> f64 {
-    let here = present(column);
-    let sum = here.iter().fold(0.0, |sum, x| sum + x);
-    let (min, max) =
-        here.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(*x), b.max(*x)));
-    match here.len() {
-        n @ 0..=2 => sum / n as f64,
-        n => (sum - (min + max)) / (n - 2) as f64,
+    let mut here: Vec<f64> = here(column).collect();
+    if here.len() > 2 {
+        for extreme in [f64::min, f64::max] {
+            let Some(value) = here.iter().copied().reduce(extreme) else { continue };
+            here.retain({
+                let mut found = false;
+                move |x| {
+                    found || {
+                        found = *x == value;
+                        !found
+                    }
+                }
+            });
+        }
     }
+    here.iter().fold(0.0, |sum, x| sum + x) / here.len() as f64
 }
 
 fn drop_if(column: &mut [f64], outside: impl Fn(f64) -> bool) {
@@ -389,50 +484,55 @@ fn drop_if(column: &mut [f64], outside: impl Fn(f64) -> bool) {
     }
 }
 
-fn present(column: &[f64]) -> Vec<f64> {
-    column.iter().copied().filter(|x| !x.is_nan()).collect()
+/// The values present.
+fn here(column: &[f64]) -> impl Iterator<Item = f64> + '_ {
+    column.iter().copied().filter(|x| !x.is_nan())
+}
+
+fn count(column: &[f64]) -> usize {
+    here(column).count()
 }
 
 fn sorted(column: &[f64]) -> Vec<f64> {
-    let mut column = present(column);
-    column.sort_by(f64::total_cmp);
+    let mut column: Vec<f64> = here(column).collect();
+    column.sort_unstable_by(f64::total_cmp);
     column
 }
 
 fn mean(column: &[f64]) -> f64 {
-    let here = present(column);
-    here.iter().fold(0.0, |sum, x| sum + x) / here.len() as f64
+    here(column).fold(0.0, |sum, x| sum + x) / count(column) as f64
+}
+
+/// The two middle values, which are the same one if their number is odd.
+fn middle(mut column: Vec<f64>) -> Option<(f64, f64)> {
+    let half = column.len().checked_sub(1)? / 2;
+    let even = column.len().is_multiple_of(2);
+    let (_, low, above) = column.select_nth_unstable_by(half, f64::total_cmp);
+    let low = *low;
+    let high = if even { above.iter().copied().fold(f64::INFINITY, f64::min) } else { low };
+    Some((low, high))
 }
 
 fn median(column: &[f64]) -> f64 {
-    let sorted = sorted(column);
-    let n = sorted.len();
-    match n {
-        0 => f64::NAN,
-        _ if n % 2 == 1 => sorted[n / 2],
-        _ => {
-            let (a, b) = (sorted[n / 2 - 1], sorted[n / 2]);
-            if (a + b).is_finite() {
-                0.5 * (a + b)
-            } else {
-                0.5 * a + 0.5 * b
-            }
-        }
+    let Some((a, b)) = middle(here(column).collect()) else { return f64::NAN };
+    if (a + b).is_finite() {
+        0.5 * (a + b)
+    } else {
+        0.5 * a + 0.5 * b
     }
 }
 
 fn lower_median(column: &[f64]) -> f64 {
-    let sorted = sorted(column);
-    sorted.len().checked_sub(1).map_or(f64::NAN, |last| sorted[last / 2])
+    middle(here(column).collect()).map_or(f64::NAN, |(low, _)| low)
 }
 
 fn variance(column: &[f64], about: f64, ddof: usize) -> f64 {
-    let here = present(column);
-    if here.len() <= ddof {
+    let n = count(column);
+    if n <= ddof {
         return f64::NAN;
     }
-    let squares = here.iter().fold(0.0, |sum, x| sum + (x - about) * (x - about));
-    squares / (here.len() - ddof) as f64
+    let squares = here(column).fold(0.0, |sum, x| sum + (x - about) * (x - about));
+    squares / (n - ddof) as f64
 }
 
 fn std(column: &[f64], about: f64, ddof: usize) -> f64 {
@@ -440,6 +540,6 @@ fn std(column: &[f64], about: f64, ddof: usize) -> f64 {
 }
 
 fn mad(column: &[f64], about: f64) -> f64 {
-    let distances: Vec<f64> = present(column).iter().map(|x| (x - about).abs()).collect();
+    let distances: Vec<f64> = here(column).map(|x| (x - about).abs()).collect();
     median(&distances)
 }
