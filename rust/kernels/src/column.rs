@@ -228,7 +228,7 @@ fn scatter(column: &[f64], samples: &[Sample], statistic: Statistic, image: f64)
     };
     if n == 0.0 {
         f64::NAN
-    } else if statistic == Statistic::WeightedMean && norm > 0.0 {
+    } else if statistic.takes_weights() && norm > 0.0 {
         (squares(true) / norm * n / freedom).sqrt()
     } else {
         (squares(false) / freedom).sqrt()
@@ -318,7 +318,9 @@ fn put_back(gone: &mut Vec<(f64, usize, u8)>, least: usize) {
     gone.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     let mut last = f64::NEG_INFINITY;
     let mut back = 0;
-    while back < gone.len() && (back < least || gone[back].0 < last + 0.001) {
+    while back < gone.len()
+        && (back < least || gone[back].0 < last + 0.001 || gone[back].0 <= last * (1.0 + 1e-12))
+    {
         last = gone[back].0;
         back += 1;
     }

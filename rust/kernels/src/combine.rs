@@ -99,7 +99,7 @@ impl<'a, T: Work> Job<'a, T> {
             exact: plan.single && !scaled && planes.iter().all(small),
             scaled,
             masked: planes.iter().any(|plane| plane.mask.is_some()),
-            weighted: plan.statistic.is_weighted()
+            weighted: plan.statistic.takes_weights()
                 && planes.iter().any(|plane| plane.weights.is_some()),
             pooled: Vec::new(),
             spoils: plan

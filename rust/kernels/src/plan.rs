@@ -294,7 +294,12 @@ impl Statistic {
         }
     }
 
-    /// Whether weights enter.
+    /// Whether weights enter, given or not.
+    pub(crate) fn takes_weights(self) -> bool {
+        self.is_weighted() || matches!(self, Self::Quadrature | Self::NoiseModel)
+    }
+
+    /// Whether there is nothing to compute without weights.
     pub fn is_weighted(self) -> bool {
         matches!(self, Self::WeightedMean | Self::WeightedSum)
     }
@@ -310,7 +315,7 @@ pub enum Uncertainty {
     /// std / sqrt(n) * n, ddof = 0.
     StdSum,
     /// IRAF's sigma image: sqrt(sum (x - r)^2 / (n - 1)) about the result r (about the mean, for
-    /// sums), or sqrt(sum w (x - r)^2 / sum w * n / (n - 1)) if that is weighted; 0 for n = 1.
+    /// sums), or sqrt(sum w (x - r)^2 / sum w * n / (n - 1)) if weights enter; 0 for n = 1.
     Scatter,
 }
 

@@ -224,7 +224,7 @@ fn scatter<T: Work>(
         let freedom = (n - 1.0).max(1.0);
         out.0[l] = if n == 0.0 {
             f64::NAN
-        } else if statistic == Statistic::WeightedMean && norm > 0.0 {
+        } else if statistic.takes_weights() && norm > 0.0 {
             (total / norm * n / freedom).sqrt()
         } else {
             (plain / freedom).sqrt()

@@ -42,7 +42,9 @@ pub mod output_flags {
 /// ascending order) are within a thousandth of sigma of the last of them, as IRAF does.
 fn count_back(residuals: &[f64], least: usize) -> usize {
     let mut back = least.min(residuals.len());
-    while back > 0 && back < residuals.len() && residuals[back] < residuals[back - 1] + 0.001 {
+    // Residuals so large that a thousandth is nothing can still be equal, but for rounding.
+    let near = |last: f64, next: f64| next < last + 0.001 || next <= last * (1.0 + 1e-12);
+    while back > 0 && back < residuals.len() && near(residuals[back - 1], residuals[back]) {
         back += 1;
     }
     back
