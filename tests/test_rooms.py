@@ -14,17 +14,18 @@ LICENCE = "# Licensed under a 3-clause BSD style license - see LICENSE"
 # A module imports only from its own room and from those above it in this list.
 # A new module gets its place here first.  "files" and "cli" are packages.
 ROOMS = [
-    {"errors", "flags", "rejectors"},
+    {"errors", "flags", "arguments"},
     {"planes"},
+    {"threads", "samples", "stacks", "rejectors", "zeroscale", "padding"},
     {"kernels"},
     {"combiner", "ndcombine"},
     {"frames", "clipfuncs", "options", "ccd", "uncertainty", "result", "provenance"},
     {"files"},
-    {"iraf", "cli", "distributed", "plots", "report", "simulate"},
+    {"iraf", "iraf_frames", "cli", "distributed", "plots", "report", "simulate"},
 ]
 ROOM_OF = {name: number for number, room in enumerate(ROOMS) for name in room}
 
-ARRAY_ROOMS = set.union(*ROOMS[:4])
+ARRAY_ROOMS = set.union(*ROOMS[:5])
 # result.py writes its products into FITS extensions and reads them back.
 FITS_ROOMS = {"result", "files", "iraf", "cli"}
 SHELL_ROOMS = {"cli"}

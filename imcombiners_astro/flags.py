@@ -1,0 +1,69 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Bits that say what happened to a sample and to an output pixel.
+
+The values are those of the arrays ``sample_flags`` and ``output_flags``, which are of
+type uint8.
+"""
+
+from enum import IntFlag
+
+__all__ = ["OutputFlags", "SampleFlags"]
+
+
+class SampleFlags(IntFlag):
+    """
+    Why a sample is not used, or that it was put back.
+
+    A sample without any bit was used. ``INPUT_MASK`` and ``THRESHOLD`` are told apart
+    by `~imcombiners_astro.ndcombine`; in a chain of steps both are ``PREVIOUS``, as
+    is everything an earlier step rejected.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from imcombiners_astro import SampleFlags
+    >>> flags = np.array([0, 8, 2], dtype=np.uint8)
+    >>> (flags & SampleFlags.ALGORITHM) != 0
+    array([False,  True, False])
+    """
+
+    INPUT_MASK = 1
+    """Masked on input."""
+    NONFINITE = 2
+    """NaN or infinite."""
+    THRESHOLD = 4
+    """Outside the thresholds."""
+    ALGORITHM = 8
+    """Rejected by the algorithm."""
+    GROW = 16
+    """Rejected only because it is near a sample that the algorithm rejected."""
+    PREVIOUS = 32
+    """Out of use before this step."""
+    RESTORED_NKEEP = 64
+    """Rejected, then put back to keep enough samples."""
+    RESTORED_MAXREJ = 128
+    """Rejected, then put back not to reject too many."""
+
+
+class OutputFlags(IntFlag):
+    """
+    What happened at an output pixel.
+
+    Examples
+    --------
+    >>> from imcombiners_astro import OutputFlags
+    >>> OutputFlags(6)
+    <OutputFlags.MAXITERS|NKEEP: 6>
+    """
+
+    PREMASKED = 1
+    """Some sample was masked or outside the thresholds to begin with."""
+    MAXITERS = 2
+    """The last permitted pass still rejected something."""
+    NKEEP = 4
+    """The limit ``nkeep`` held samples back."""
+    MAXREJ = 8
+    """The limit ``maxrej`` held samples back."""
+    GROW = 16
+    """Growth rejected at least one sample more."""

@@ -1,0 +1,161 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+The kernels themselves: one function for one operation on a stack or on a column.
+
+``X`` rejects with all diagnostics, ``X_mask`` returns only where samples are not used,
+``X_combine`` only the combination of those left; ``X_1d``, ``X_mask_1d`` and
+``X_combine_1d`` are the same for the samples of a single pixel. All of them end in the
+same call of the compiled kernels as `~imcombiners_astro.Combiner`.
+"""
+
+from imcombiners_astro.kernels.column_masks import (
+    ccdclip_mask_1d,
+    crreject_mask_1d,
+    linearclip_mask_1d,
+    minmax_mask_1d,
+    pclip_mask_1d,
+    sigclip_mask_1d,
+)
+from imcombiners_astro.kernels.column_outputs import (
+    ccdclip_combine_1d,
+    crreject_combine_1d,
+    linearclip_combine_1d,
+    minmax_combine_1d,
+    pclip_combine_1d,
+    sigclip_combine_1d,
+)
+from imcombiners_astro.kernels.column_reductions import (
+    lmedian_1d,
+    max_1d,
+    mean_1d,
+    median_1d,
+    min_1d,
+    percentiles_1d,
+    sum_1d,
+    var_1d,
+    wvg_1d,
+)
+from imcombiners_astro.kernels.columns import (
+    ccdclip_1d,
+    crreject_1d,
+    linearclip_1d,
+    minmax_1d,
+    pclip_1d,
+    sigclip_1d,
+)
+from imcombiners_astro.kernels.growth import grow_mask
+from imcombiners_astro.kernels.masks import (
+    avsigclip_mask,
+    ccdclip_mask,
+    crreject_mask,
+    linearclip_mask,
+    minmax_mask,
+    pclip_mask,
+    sigclip_mask,
+)
+from imcombiners_astro.kernels.outputs import (
+    avsigclip_combine,
+    ccdclip_combine,
+    crreject_combine,
+    linearclip_combine,
+    minmax_combine,
+    pclip_combine,
+    sigclip_combine,
+)
+from imcombiners_astro.kernels.reductions import (
+    lmedian,
+    maximum,
+    mean,
+    median,
+    minimum,
+    nanaverage,
+    percentiles,
+    summation,
+    variance,
+    weighted_average,
+)
+from imcombiners_astro.kernels.stack import (
+    avsigclip,
+    ccdclip,
+    crreject,
+    linearclip,
+    minmax,
+    pclip,
+    sigclip,
+)
+from imcombiners_astro.threads import (
+    get_minmax_1d_parallel_threshold,
+    get_parallel_threshold,
+    get_rayon_num_threads,
+    set_minmax_1d_parallel_threshold,
+    set_parallel_threshold,
+    set_rayon_num_threads,
+)
+
+__all__ = [
+    "avsigclip",
+    "avsigclip_combine",
+    "avsigclip_mask",
+    "ccdclip",
+    "ccdclip_1d",
+    "ccdclip_combine",
+    "ccdclip_combine_1d",
+    "ccdclip_mask",
+    "ccdclip_mask_1d",
+    "crreject",
+    "crreject_1d",
+    "crreject_combine",
+    "crreject_combine_1d",
+    "crreject_mask",
+    "crreject_mask_1d",
+    "get_minmax_1d_parallel_threshold",
+    "get_parallel_threshold",
+    "get_rayon_num_threads",
+    "grow_mask",
+    "linearclip",
+    "linearclip_1d",
+    "linearclip_combine",
+    "linearclip_combine_1d",
+    "linearclip_mask",
+    "linearclip_mask_1d",
+    "lmedian",
+    "lmedian_1d",
+    "max_1d",
+    "maximum",
+    "mean",
+    "mean_1d",
+    "median",
+    "median_1d",
+    "min_1d",
+    "minimum",
+    "minmax",
+    "minmax_1d",
+    "minmax_combine",
+    "minmax_combine_1d",
+    "minmax_mask",
+    "minmax_mask_1d",
+    "nanaverage",
+    "pclip",
+    "pclip_1d",
+    "pclip_combine",
+    "pclip_combine_1d",
+    "pclip_mask",
+    "pclip_mask_1d",
+    "percentiles",
+    "percentiles_1d",
+    "set_minmax_1d_parallel_threshold",
+    "set_parallel_threshold",
+    "set_rayon_num_threads",
+    "sigclip",
+    "sigclip_1d",
+    "sigclip_combine",
+    "sigclip_combine_1d",
+    "sigclip_mask",
+    "sigclip_mask_1d",
+    "sum_1d",
+    "summation",
+    "var_1d",
+    "variance",
+    "weighted_average",
+    "wvg_1d",
+]

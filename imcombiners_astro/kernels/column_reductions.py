@@ -1,0 +1,346 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""Statistics of the samples of a single pixel."""
+
+import numpy as np
+
+from imcombiners_astro import planes
+from imcombiners_astro.kernels.plans import combine_column, prepared
+from imcombiners_astro.kernels.reductions import weighted_average
+from imcombiners_astro.samples import percentages, work_dtype
+from imcombiners_astro.threads import get_minmax_1d_parallel_threshold
+
+__all__ = [
+    "lmedian_1d",
+    "max_1d",
+    "mean_1d",
+    "median_1d",
+    "min_1d",
+    "percentiles_1d",
+    "sum_1d",
+    "var_1d",
+    "wvg_1d",
+]
+
+
+def mean_1d(values, *, validate=True):
+    """
+    Return the mean of the finite values of a vector.
+
+    Parameters
+    ----------
+    values : array-like (n,)
+        The samples. NaN and infinite ones are not used.
+    validate : bool
+        Whether to check the samples.
+
+    Returns
+    -------
+    float
+        The mean; NaN if no value is finite.
+
+    Raises
+    ------
+    ValueError
+        If the values are not 1-D, or there are none.
+    TypeError
+        If they are of a type that cannot be combined.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import imcombiners_astro.kernels as imck
+    >>> imck.mean_1d([1.0, 2.0, np.nan, 63.0])
+    22.0
+    """
+    return combine_column(values, None, validate, None, (), "mean")
+
+
+def median_1d(values, *, validate=True):
+    """
+    Return the median of the finite values of a vector.
+
+    Parameters
+    ----------
+    values : array-like (n,)
+        The samples. NaN and infinite ones are not used.
+    validate : bool
+        Whether to check the samples.
+
+    Returns
+    -------
+    float
+        The median; NaN if no value is finite.
+
+    Raises
+    ------
+    ValueError
+        If the values are not 1-D, or there are none.
+    TypeError
+        If they are of a type that cannot be combined.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import imcombiners_astro.kernels as imck
+    >>> imck.median_1d([1.0, 2.0, np.nan, 63.0])
+    2.0
+    """
+    return combine_column(values, None, validate, None, (), "median")
+
+
+def lmedian_1d(values, *, validate=True):
+    """
+    Return the lower median of the finite values of a vector.
+
+    Parameters
+    ----------
+    values : array-like (n,)
+        The samples. NaN and infinite ones are not used.
+    validate : bool
+        Whether to check the samples.
+
+    Returns
+    -------
+    float
+        The lower median; NaN if no value is finite.
+
+    Raises
+    ------
+    ValueError
+        If the values are not 1-D, or there are none.
+    TypeError
+        If they are of a type that cannot be combined.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import imcombiners_astro.kernels as imck
+    >>> imck.lmedian_1d([1.0, 2.0, np.nan, 63.0])
+    2.0
+    """
+    return combine_column(values, None, validate, None, (), "lmedian")
+
+
+def sum_1d(values, *, validate=True):
+    """
+    Return the sum of the finite values of a vector.
+
+    Parameters
+    ----------
+    values : array-like (n,)
+        The samples. NaN and infinite ones are not used.
+    validate : bool
+        Whether to check the samples.
+
+    Returns
+    -------
+    float
+        The sum; 0 if no value is finite.
+
+    Raises
+    ------
+    ValueError
+        If the values are not 1-D, or there are none.
+    TypeError
+        If they are of a type that cannot be combined.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import imcombiners_astro.kernels as imck
+    >>> imck.sum_1d([1.0, 2.0, np.nan, 63.0])
+    66.0
+    """
+    return combine_column(values, None, validate, None, (), "sum")
+
+
+def min_1d(values, *, validate=True):
+    """
+    Return the minimum of the finite values of a vector.
+
+    Parameters
+    ----------
+    values : array-like (n,)
+        The samples. NaN and infinite ones are not used.
+    validate : bool
+        Whether to check the samples.
+
+    Returns
+    -------
+    float
+        The minimum; NaN if no value is finite.
+
+    Raises
+    ------
+    ValueError
+        If the values are not 1-D, or there are none.
+    TypeError
+        If they are of a type that cannot be combined.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import imcombiners_astro.kernels as imck
+    >>> imck.min_1d([1.0, 2.0, np.nan, 63.0])
+    1.0
+    """
+    return extreme(values, validate, "min")
+
+
+def max_1d(values, *, validate=True):
+    """
+    Return the maximum of the finite values of a vector.
+
+    Parameters
+    ----------
+    values : array-like (n,)
+        The samples. NaN and infinite ones are not used.
+    validate : bool
+        Whether to check the samples.
+
+    Returns
+    -------
+    float
+        The maximum; NaN if no value is finite.
+
+    Raises
+    ------
+    ValueError
+        If the values are not 1-D, or there are none.
+    TypeError
+        If they are of a type that cannot be combined.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import imcombiners_astro.kernels as imck
+    >>> imck.max_1d([1.0, 2.0, np.nan, 63.0])
+    63.0
+    """
+    return extreme(values, validate, "max")
+
+
+def var_1d(values, *, ddof=0, validate=True):
+    """
+    Return the variance of the finite values of a vector.
+
+    Parameters
+    ----------
+    values : array-like (n,)
+        The samples. NaN and infinite ones are not used.
+    ddof : int
+        Delta degrees of freedom: the sum of squares is divided by ``n - ddof``.
+    validate : bool
+        Whether to check the samples.
+
+    Returns
+    -------
+    float
+        The variance; NaN if no value is finite.
+
+    Raises
+    ------
+    ValueError
+        If the values are not 1-D, or there are none.
+    TypeError
+        If they are of a type that cannot be combined.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import imcombiners_astro.kernels as imck
+    >>> imck.var_1d([1.0, 2.0, np.nan, 63.0], ddof=1)
+    1261.0
+    """
+    return combine_column(values, None, validate, None, (), "variance", None, ddof)
+
+
+def extreme(values, validate, method):
+    """Return the smallest or largest of the values; of many, with several threads."""
+    values, mask = prepared(values, None, validate)
+    rows = 64
+    if mask is None and values.size >= max(get_minmax_1d_parallel_threshold(), rows):
+        # The extremes of 64 pieces side by side, then the extreme of what that gives.
+        length = values.size // rows
+        image = np.empty(length, work_dtype(values.dtype))
+        plan = planes.Plan(method, work=image.dtype.str[1:])
+        pieces = values[: rows * length].reshape(rows, length)
+        planes.combine_planes(pieces, plan, {"image": image})
+        values = np.concatenate([image, values[rows * length :]], dtype=image.dtype)
+    return combine_column(values, mask, False, None, (), method)
+
+
+def percentiles_1d(values, q, *, validate=True):
+    """
+    Return percentiles of the finite values of a vector, interpolated linearly.
+
+    Parameters
+    ----------
+    values : array-like (n,)
+        The samples. NaN and infinite ones are not used.
+    q : float or sequence of float
+        Percentages between 0 and 100.
+    validate : bool
+        Whether to check the samples.
+
+    Returns
+    -------
+    float or float64 `~numpy.ndarray` (len(q),)
+        Percentiles; NaN if no value is finite.
+
+    Raises
+    ------
+    ValueError
+        If a percentage is not between 0 and 100, or the values are not 1-D, or there
+        are none.
+    TypeError
+        If an argument is of a wrong type.
+
+    Examples
+    --------
+    >>> import imcombiners_astro.kernels as imck
+    >>> imck.percentiles_1d([1.0, 2.0, 6.0], 25)
+    1.5
+    """
+    q = percentages(q)
+    if isinstance(q, tuple):
+        return np.array([percentiles_1d(values, one, validate=validate) for one in q])
+    return combine_column(values, None, validate, None, (), "percentile", q)
+
+
+def wvg_1d(values, weights, *, validate=True):
+    """
+    Return the weighted mean of the finite values of a vector.
+
+    Parameters
+    ----------
+    values : array-like (n,)
+        The samples. NaN and infinite ones are not used.
+    weights : array-like (n,)
+        Finite weights.
+    validate : bool
+        Whether to check the samples.
+
+    Returns
+    -------
+    float
+        ``sum(w * x) / sum(w)``; NaN if ``sum(w)`` is 0.
+
+    Raises
+    ------
+    ValueError
+        If the values are not 1-D or there are none, or the weights are not finite or
+        not as many.
+    TypeError
+        If an argument is of a wrong type.
+
+    Examples
+    --------
+    >>> import imcombiners_astro.kernels as imck
+    >>> imck.wvg_1d([10.0, 20.0, 30.0], [1, 1, 2])
+    22.5
+    """
+    plain, _ = prepared(values, None, validate)
+    work_dtype(plain.dtype, "values")
+    stack = np.asanyarray(values)[:, np.newaxis]
+    return float(weighted_average(stack, weights, validate=validate)[0])
