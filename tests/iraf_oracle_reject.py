@@ -114,7 +114,8 @@ def put_back(order, residuals, missing):
     order = sorted(order, key=lambda i: residuals[i])
     take = order[:missing]
     while len(take) < len(order):
-        if residuals[order[len(take)]] >= residuals[take[-1]] + TOL:
+        last, following = residuals[take[-1]], residuals[order[len(take)]]
+        if following >= last + TOL and following > last * (1 + 1e-12):
             break
         take.append(order[len(take)])
     return take
