@@ -4,77 +4,66 @@ Fast combination of stacks of astronomical images.
 
 `combine` takes the parameters of ``ccdproc.combine`` and gives its results. `Combiner`
 and `ndcombine` do the same for plain arrays, with more ways to reject and diagnostics;
-`imcombiners_astro.kernels` has the single operations.
+`imcombiners_astro.kernels` has the single operations and `imcombiners_astro.iraf` the
+parameters of IRAF's imcombine.
 """
 
+from importlib import import_module
 from importlib.metadata import version
 
-from imcombiners_astro import kernels
-from imcombiners_astro.combiner import Combiner
-from imcombiners_astro.files.combine import combine
-from imcombiners_astro.flags import OutputFlags, SampleFlags
-from imcombiners_astro.kernels import (
-    ccdclip,
-    grow_mask,
-    linearclip,
-    minmax,
-    nanaverage,
-    pclip,
-    sigclip,
-)
-from imcombiners_astro.ndcombine import ndcombine
-from imcombiners_astro.padding import place_into_padded
-from imcombiners_astro.rejectors import (
-    AvSigClip,
-    CcdClip,
-    CrReject,
-    LinearClip,
-    MinMaxClip,
-    PClip,
-    Rejector,
-    SigClip,
-)
-from imcombiners_astro.threads import (
-    get_minmax_1d_parallel_threshold,
-    get_parallel_threshold,
-    get_rayon_num_threads,
-    set_minmax_1d_parallel_threshold,
-    set_parallel_threshold,
-    set_rayon_num_threads,
-)
-from imcombiners_astro.zeroscale import resolve_zero_scale
+# Imported when first used: a script that combines files need not wait for the rest.
+_MODULES = {
+    "combiner": ("Combiner",),
+    "files.combine": ("combine",),
+    "flags": ("OutputFlags", "SampleFlags"),
+    "kernels": (
+        "ccdclip",
+        "grow_mask",
+        "linearclip",
+        "minmax",
+        "nanaverage",
+        "pclip",
+        "sigclip",
+    ),
+    "ndcombination": ("ndcombine",),
+    "padding": ("place_into_padded",),
+    "rejectors": (
+        "AvSigClip",
+        "CcdClip",
+        "CrReject",
+        "LinearClip",
+        "MinMaxClip",
+        "PClip",
+        "Rejector",
+        "SigClip",
+    ),
+    "threads": (
+        "get_minmax_1d_parallel_threshold",
+        "get_parallel_threshold",
+        "get_rayon_num_threads",
+        "set_minmax_1d_parallel_threshold",
+        "set_parallel_threshold",
+        "set_rayon_num_threads",
+    ),
+    "zeroscale": ("resolve_zero_scale",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+_SUBPACKAGES = ("iraf", "kernels")
 
-__all__ = [
-    "AvSigClip",
-    "CcdClip",
-    "Combiner",
-    "CrReject",
-    "LinearClip",
-    "MinMaxClip",
-    "OutputFlags",
-    "PClip",
-    "Rejector",
-    "SampleFlags",
-    "SigClip",
-    "__version__",
-    "ccdclip",
-    "combine",
-    "get_minmax_1d_parallel_threshold",
-    "get_parallel_threshold",
-    "get_rayon_num_threads",
-    "grow_mask",
-    "kernels",
-    "linearclip",
-    "minmax",
-    "nanaverage",
-    "ndcombine",
-    "pclip",
-    "place_into_padded",
-    "resolve_zero_scale",
-    "set_minmax_1d_parallel_threshold",
-    "set_parallel_threshold",
-    "set_rayon_num_threads",
-    "sigclip",
-]
+__all__ = ["__version__", *_SUBPACKAGES, *_MODULE_OF]
 
 __version__ = version("imcombiners_astro")
+
+
+def __getattr__(name):
+    if name in _SUBPACKAGES:
+        return import_module(f"{__name__}.{name}")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

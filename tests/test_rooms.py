@@ -18,7 +18,7 @@ ROOMS = [
     {"planes"},
     {"threads", "samples", "stacks", "rejectors", "zeroscale", "padding"},
     {"kernels"},
-    {"combiner", "ndcombine"},
+    {"combiner", "ndcombination"},
     {"frames", "clipfuncs", "options", "ccd", "uncertainty", "result", "provenance"},
     {"files"},
     {"iraf", "iraf_frames", "cli", "distributed", "plots", "report", "simulate"},
