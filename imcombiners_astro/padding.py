@@ -26,8 +26,9 @@ def place_into_padded(images, offsets, *, fill=np.nan, validate=True):
 
     Returns
     -------
-    float32 or float64 `~numpy.ndarray` (N, *outer)
-        The stack; float64 if any image needs it.
+    float32 or float64 `~numpy.ndarray` (N, *shape)
+        The stack, of the smallest shape that holds all images; float64 if any image
+        needs it.
 
     Raises
     ------

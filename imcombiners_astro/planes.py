@@ -31,6 +31,10 @@ __all__ = [
 ]
 
 
+# For those who hold the recipe of a plan themselves.
+COLUMN_KERNELS = (_core.combine_column, _core.reduce_column)
+
+
 class FitsScaling(NamedTuple):
     """
     How the raw values of a FITS image become physical ones.

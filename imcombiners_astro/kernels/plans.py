@@ -24,6 +24,9 @@ __all__ = [
     "prepared",
 ]
 
+# `~imcombiners_astro.planes.combine_column` and its like without their own call.
+COMBINE, REDUCE = planes.COLUMN_KERNELS
+
 # To look one up takes a tenth of the time that it takes to make one.
 UINT8 = tuple(np.arange(256, dtype=np.uint8))
 
@@ -122,29 +125,24 @@ def prepared(values, mask, validate):
 
 def diagnose_column(values, mask, validate, rejector, options):
     """Return the six products of a rejection in one column."""
-    values, mask = prepared(values, mask, validate)
+    if type(values) is not np.ndarray or validate:
+        values, mask = prepared(values, mask, validate)
     plan, real, is_idle = plan_of(values.dtype, values.size, rejector, options)
-    _, rejected, std, low, upp, nit, flags = planes.combine_column(values, plan, mask)
+    _, rejected, std, low, upp, nit, flags = COMBINE(values, plan.recipe, mask)
     if is_idle:
         low = upp = np.nan
         nit = 0
-    if rejector is LinearClip and mask is not None:
+    if mask is not None and rejector is LinearClip:
         rejected &= ~mask
-    return (
-        rejected,
-        real(std) if rejector.has_std else None,
-        real(low),
-        real(upp),
-        UINT8[nit],
-        UINT8[flags],
-    )
+    std = real(std) if rejector.has_std else None
+    return rejected, std, real(low), real(upp), UINT8[nit], UINT8[flags]
 
 
 def mask_column(values, mask, validate, rejector, options):
     """Return where samples of one column are not used."""
     values, mask = prepared(values, mask, validate)
     plan = plan_of(values.dtype, values.size, rejector, options).plan
-    rejected = planes.combine_column(values, plan, mask)[1]
+    rejected = COMBINE(values, plan.recipe, mask)[1]
     if rejector is LinearClip and mask is not None:
         rejected &= ~mask
     return rejected
@@ -156,4 +154,4 @@ def combine_column(values, mask, validate, rejector, options, method, q=None, dd
     plan, real, _ = plan_of(
         values.dtype, values.size, rejector, options, method, q, ddof
     )
-    return float(real(planes.reduce_column(values, plan, mask)))
+    return float(real(REDUCE(values, plan.recipe, mask)))

@@ -125,9 +125,14 @@ pub(crate) fn combine(samples: &[Sample], plan: &Plan) -> Pixel {
     let mut linear = false;
     for step in &plan.steps {
         linear |= matches!(step, Step::Clip(Clip { rule: Rule::Linear { .. }, .. }));
-        let mut judged = if plan.independent { whole.clone() } else { column.clone() };
-        let sides = reject(&mut judged, step, &mut pixel);
-        for (k, side) in sides {
+        if !plan.independent {
+            for (_, side) in reject(&mut column, step, &mut pixel) {
+                *(if side == LOW { &mut pixel.n_low } else { &mut pixel.n_high }) += 1;
+            }
+            continue;
+        }
+        let mut judged = whole.clone();
+        for (k, side) in reject(&mut judged, step, &mut pixel) {
             if !column[k].is_nan() {
                 *(if side == LOW { &mut pixel.n_low } else { &mut pixel.n_high }) += 1;
             }
@@ -357,40 +362,35 @@ fn clip(column: &mut [f64], step: &Clip, pixel: &mut Pixel) -> Sides {
         };
         let c = center(step.center, column);
         let here = count(column);
-        // Sigma of every frame, and the one that is reported.
+        // The sigma that is reported, and that of every frame where they differ.
         let root = |level: &Level, a: f64| ((a + level.zero) / level.scale).max(1.0).sqrt();
-        let all = |value: f64| vec![value; column.len()];
+        let center = |which: &Option<Center>| which.map_or(c, |which| center(which, column));
         let (reported, sigmas) = match &step.rule {
-            Rule::Scatter { about, spread, levels } => {
-                let a = about.map_or(c, |which| center(which, column));
-                match (spread, levels) {
-                    (Spread::Mad { factor }, _) => {
-                        let s = mad(column, a) * factor;
-                        (s, all(s))
-                    }
-                    (Spread::Std { ddof }, None) => {
-                        let s = std(column, a, *ddof);
-                        (s, all(s))
-                    }
-                    (Spread::Std { ddof }, Some(levels)) => {
-                        let at = |k: usize| root(&levels[k.min(levels.len() - 1)], a);
-                        let scaled: Vec<f64> =
-                            column.iter().enumerate().map(|(k, x)| (x - a) / at(k)).collect();
-                        let s = std(&scaled, 0.0, *ddof);
-                        (s, (0..column.len()).map(|k| at(k) * s).collect())
-                    }
-                }
+            Rule::Scatter { about, spread: Spread::Mad { factor }, .. } => {
+                (mad(column, center(about)) * factor, None)
+            }
+            Rule::Scatter { about, spread: Spread::Std { ddof }, levels: None } => {
+                (std(column, center(about), *ddof), None)
+            }
+            Rule::Scatter { about, spread: Spread::Std { ddof }, levels: Some(levels) } => {
+                let a = center(about);
+                let at = |k: usize| root(&levels[k.min(levels.len() - 1)], a);
+                let scaled: Vec<f64> =
+                    column.iter().enumerate().map(|(k, x)| (x - a) / at(k)).collect();
+                let s = std(&scaled, 0.0, *ddof);
+                (s, Some((0..column.len()).map(|k| at(k) * s).collect()))
             }
             Rule::Noise { about, frames } => {
-                let a = about.map_or(c, |which| center(which, column));
+                let a = center(about);
                 let alike = Noise { level: Level::SAME, ..frames[0] };
                 let each = (0..column.len()).map(|k| frames[k.min(frames.len() - 1)].sigma(a));
-                (alike.sigma(a), each.collect())
+                (alike.sigma(a), Some(each.collect::<Vec<f64>>()))
             }
             // Refused by `combine_column`.
-            Rule::Pooled { .. } => (f64::NAN, all(f64::NAN)),
-            Rule::Linear { .. } => (1.0, all(1.0)),
+            Rule::Pooled { .. } => (f64::NAN, None),
+            Rule::Linear { .. } => (1.0, None),
         };
+        let sigma = |k: usize| sigmas.as_ref().map_or(reported, |sigmas| sigmas[k]);
         if !c.is_finite() || !reported.is_finite() {
             // A single linear pass is how that rule is meant.
             let linear = matches!(step.rule, Rule::Linear { .. });
@@ -404,17 +404,20 @@ fn clip(column: &mut [f64], step: &Clip, pixel: &mut Pixel) -> Sides {
                 (low_scale * c - step.low, upp_scale * c + step.high)
             }
             // An infinite limit times a zero spread is NaN, and compares as "keep".
-            _ => (c - step.low * sigmas[k], c + step.high * sigmas[k]),
+            _ => (c - step.low * sigma(k), c + step.high * sigma(k)),
         };
         let mut gone: Vec<(f64, usize, u8)> = Vec::new();
+        let common = limits(0);
         for (k, x) in column.iter().enumerate() {
-            let (low, high) = limits(k);
-            let unit = if sigmas[k] == 0.0 { 1.0 } else { sigmas[k] };
-            let far = (x - c).abs() / unit;
-            if *x < low && !idle {
-                gone.push((far, k, LOW));
-            } else if *x > high && !idle {
-                gone.push((far, k, HIGH));
+            let (low, high) = if sigmas.is_some() { limits(k) } else { common };
+            let side = match *x {
+                x if x < low => LOW,
+                x if x > high => HIGH,
+                _ => continue,
+            };
+            if !idle {
+                let unit = if sigma(k) == 0.0 { 1.0 } else { sigma(k) };
+                gone.push(((x - c).abs() / unit, k, side));
             }
         }
         let before = at_start - here;

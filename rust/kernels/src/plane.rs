@@ -180,10 +180,33 @@ impl FitsScaling {
     }
 }
 
-/// One raw sample as a float, for those who read few.
-#[inline]
-pub fn real(bytes: &[u8], dtype: DType, big: bool) -> f64 {
-    raw_value(bytes, dtype, big).1
+/// Samples as floats, `stride` bytes apart from `origin` on, for those who read few.
+///
+/// # Panics
+/// If they are not all inside `bytes`.
+pub fn reals(
+    bytes: &[u8],
+    dtype: DType,
+    big: bool,
+    origin: usize,
+    stride: isize,
+    n: usize,
+) -> Vec<f64> {
+    let size = dtype.size();
+    let at = |k: usize| {
+        let first = origin.wrapping_add_signed(k as isize * stride);
+        &bytes[first..first + size]
+    };
+    let native = big == cfg!(target_endian = "big");
+    let mut out = Vec::with_capacity(n);
+    match dtype {
+        DType::F32 if native => out.extend((0..n).map(|k| match *at(k) {
+            [a, b, c, d] => f64::from(f32::from_ne_bytes([a, b, c, d])),
+            _ => f64::NAN,
+        })),
+        _ => out.extend((0..n).map(|k| raw_value(at(k), dtype, big).1)),
+    }
+    out
 }
 
 /// One raw sample, as an integer (0 for floats) and as a float.
