@@ -86,12 +86,12 @@ def combine(
         fit (half of the limit is left for strips where the result alone takes more);
         the result is the same for any limit.
     clip_extrema : bool, optional
-        Reject the `nlow` lowest and `nhigh` highest of the N samples of each pixel;
+        Reject the ``nlow`` lowest and ``nhigh`` highest of the N samples of each pixel;
         masked samples count, and NaN counts as highest.
     nlow, nhigh : int or None, optional
         Their sum must be less than N.
     minmax_clip : bool, optional
-        Reject samples below `minmax_clip_min` or above `minmax_clip_max`.
+        Reject samples below ``minmax_clip_min`` or above ``minmax_clip_max``.
     minmax_clip_min, minmax_clip_max : float or None, optional
         In the unit of the unscaled images.
     sigma_clip : bool, optional
@@ -118,7 +118,7 @@ def combine(
         or 1.4826 times the median absolute deviation (median) of the n samples left;
         for the sum it is multiplied by n.
     overwrite_output : bool, optional
-        Replace an existing `output_file`.
+        Replace an existing ``output_file``.
     array_package : module, optional
         Array library for the computation. Anything but NumPy is left to ccdproc, as are
         images that hold arrays of another library.
@@ -137,9 +137,9 @@ def combine(
     -------
     `~astropy.nddata.CCDData`
         Of the class of the first image, with a copy of its header, WCS, unit, PSF and
-        flags, and ``NCOMBINE`` in the header. `mask` is True where no sample is left.
-        `uncertainty` has the class of that of the first image and its own conversion of
-        the standard deviation. All arrays are writable and independent of the input.
+        flags, and ``NCOMBINE`` in the header. ``mask`` is True where no sample is left.
+        ``uncertainty`` has the class of that of the first image and its own conversion
+        of the standard deviation. All arrays are writable and independent of the input.
 
     Raises
     ------

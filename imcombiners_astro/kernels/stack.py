@@ -382,7 +382,7 @@ def avsigclip(
     Returns
     -------
     mask_rej, std, low, upp, nit, output_flags
-        As in `sigclip`; ``std`` is the spread at the center.
+        As in `sigclip`.
 
     Raises
     ------

@@ -420,9 +420,9 @@ impl Clipping<'_> {
                 (sigma(&alike, &about), each.iter().map(|noise| sigma(noise, &about)).collect())
             }
             Rule::Pooled { levels, .. } => {
-                let levels = levels.as_deref().unwrap_or(&[Level::SAME]);
+                let levels = levels.as_deref().unwrap_or_default();
                 let sigma = |level: &Level| product(&roots(level, &center), pooled);
-                (*pooled, levels.iter().map(sigma).collect())
+                (sigma(&Level::SAME), levels.iter().map(sigma).collect())
             }
             Rule::Linear { .. } => (Row::filled(1.0), Vec::new()),
         };
