@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 from hypothesis import strategies as st
 from oracle import MAD_TO_STD, Plan
+from strategies_steps import noise_options, steps_by_name
 
 __all__ = ["Case", "cases", "knife_edges", "make_values"]
 
@@ -35,8 +36,10 @@ KINDS = (
 )
 
 STATISTICS = tuple(
-    "mean median lmedian sum min max variance std wmean wsum percentile".split()
+    "mean median lmedian sum min max variance std wmean wsum percentile "
+    "quadrature nmodel".split()
 )
+UNCERTAINTIES = (None, "std_error", "mad_error", "std_sum", "scatter")
 
 SHAPES = ((7,), (), (3, 5), (2, 3, 4), (67,), (5, 33), (131,))
 
@@ -245,67 +248,6 @@ def lay_out(cube, layout):
     return cube
 
 
-# ------------------------------------------------------------------ the steps
-
-
-SIGMAS = st.sampled_from([3.0, 2.0, 1.0, 1.5, 0.5, 5.0, 0.0, math.inf])
-
-
-def clips(limits=False):
-    """Sigma-clipping steps; ``limits``: with nkeep or maxrej."""
-    names = st.sampled_from(["median", "mean", "lmedian"])
-    options = {
-        "low": SIGMAS,
-        "high": SIGMAS,
-        "center": names,
-        "spread_center": st.sampled_from([None, "mean", "median", "lmedian"]),
-        "spread": st.sampled_from(["std", "mad"]),
-        "mad_factor": st.sampled_from([MAD_TO_STD, 1.0, 1.4826]),
-        "ddof": st.sampled_from([0, 1, 0, 2]),
-        "maxiters": st.sampled_from([5, 1, 2, None, 0, 12]),
-        "nan_rule": st.sampled_from(["ignore", "ignore", "none", "all"]),
-        "nkeep": st.sampled_from([0, 1, 2, 3, 5, 12]),
-        "maxrej": st.sampled_from([None, 0, 1, 2, 4]),
-        "revert": st.sampled_from(["undo", "ignore", "closest"]),
-    }
-    if limits:
-        for name in ("low", "high"):
-            options[name] = st.sampled_from([0.5, 1.0, 1.5, 0.0, 2.0])
-    always = ["low", "high"]
-    always += ["nkeep", "maxrej", "revert"] if limits else []
-    needed = {name: options.pop(name) for name in always}
-    return st.fixed_dictionaries(needed, optional=options).map(
-        lambda chosen: ("sigclip", chosen)
-    )
-
-
-@st.composite
-def extremes(draw, n_frames):
-    """Rejection of the lowest and highest samples."""
-    most = min(n_frames, 4)
-    return (
-        "extrema",
-        {
-            "low": draw(st.integers(0, most)),
-            "high": draw(st.integers(0, most)),
-            "rule": draw(st.sampled_from(["count", "fraction"])),
-        },
-    )
-
-
-@st.composite
-def ranges(draw, center):
-    """Rejection outside a range; the ends are often values of the stack."""
-    low, high = center
-    return (
-        "range",
-        {
-            "low": draw(st.sampled_from([low, -math.inf, high])),
-            "high": draw(st.sampled_from([high, math.inf])),
-        },
-    )
-
-
 # ------------------------------------------------------------------- the case
 
 FEW = st.integers(1, 12)
@@ -330,7 +272,7 @@ def cases(draw, steps="none", raw_fits=False, statistics=None, plain=False):
     Parameters
     ----------
     steps : str
-        "none", "sigclip", "limits", "extrema", "range" or "chain".
+        "none", a name of `strategies_steps.steps_by_name`, or a "chain" of several.
     raw_fits : bool
         Planes of raw FITS values with their scaling.
     statistics : sequence of str, optional
@@ -377,7 +319,7 @@ def cases(draw, steps="none", raw_fits=False, statistics=None, plain=False):
         ),
         "ddof": draw(st.sampled_from([0, 1, 2]), label="ddof"),
         "uncertainty": draw(
-            st.sampled_from([None, "std_error", "mad_error", "std_sum"]),
+            st.sampled_from(UNCERTAINTIES),
             label="uncertainty",
         ),
         # f4 mostly where it is exact, but rounding is defined for the others too.
@@ -387,6 +329,9 @@ def cases(draw, steps="none", raw_fits=False, statistics=None, plain=False):
     }
     if options["statistic"] == "percentile":
         options["q"] = draw(st.sampled_from([50, 0, 100, 25, 84.134, 99.9]), label="q")
+    if options["statistic"] == "nmodel":
+        noise = st.fixed_dictionaries({}, optional=noise_options(n_frames))
+        options["noise"] = draw(noise, label="noise")
     low_high = limits_of(rng, pixels)
     if draw(st.integers(0, 3), label="thresholds") == 3:
         options["thresholds"] = draw(
@@ -397,16 +342,9 @@ def cases(draw, steps="none", raw_fits=False, statistics=None, plain=False):
     if draw(st.integers(0, 5), label="blank") == 5:
         options["blank"] = -7.5
 
-    a_step = {
-        "none": st.nothing(),
-        "sigclip": clips(),
-        "limits": clips(limits=True),
-        "extrema": extremes(n_frames),
-        "range": ranges(low_high),
-    }
-    if steps == "chain":
-        one = st.one_of(clips(), clips(limits=True), *list(a_step.values())[3:])
-        chain = draw(st.lists(one, min_size=2, max_size=4), label="steps")
+    a_step = steps_by_name(n_frames, low_high)
+    if "chain" in steps:
+        chain = draw(st.lists(a_step[steps], min_size=2, max_size=4), label="steps")
         options["independent"] = draw(st.booleans(), label="independent")
     elif steps == "none":
         chain = []
@@ -427,7 +365,10 @@ def cases(draw, steps="none", raw_fits=False, statistics=None, plain=False):
         output_dtype=draw(st.sampled_from(["f8", "f4"]), label="output"),
         note=note | {"mask": mask_kind},
     )
-    if options["statistic"] in ("wmean", "wsum"):
+    weighted = options["statistic"] in ("wmean", "wsum")
+    if weighted or (
+        options["statistic"] in ("quadrature", "nmodel") and draw(st.booleans())
+    ):
         case.weights = draw(weightings(rng, full))
     if not plain:
         for name in ("zero", "factor", "scale"):

@@ -371,15 +371,19 @@ def test_limits_just_met():
 
 
 def test_the_closest_samples_come_back():
-    # Center 0; all but the two zeros are rejected, then put back by |residual|.
-    column = [0.0, 9.0, -3.0, 0.0, 3.0, -50.0, 8.0, 0.0, 0.0]
+    # Center 0; all but the zeros are rejected, then put back by |residual| / spread.
+    column = [0.0, 9.0, -3.0, 0.0, 4.0, -50.0, 8.0, 0.0, 0.0]
     options = {"low": 0.01, "high": 0.01, "maxiters": 1, "revert": "closest"}
     got = clip(column, nkeep=5, **options)
-    assert bits(got["mask_rej"]) == "010011100"  # frame 2 before frame 4: a tie
+    assert bits(got["mask_rej"]) == "010011100"
     assert got["sample_flags"] == [0, 8, 64, 0, 8, 8, 8, 0, 0]
     assert (got["nit"], got["output_flags"]) == (2, oracle.NKEEP)
     got = clip(column, maxrej=2, **options)
     assert bits(got["mask_rej"]) == "010001000"
+    column[4] = 3.0  # as far as frame 2: what is put back goes with its equals
+    got = clip(column, nkeep=5, **options)
+    assert bits(got["mask_rej"]) == "010001100"
+    got = clip(column, maxrej=2, **options)
     assert (got["n_rejected_low"], got["n_rejected_high"]) == (1, 1)
 
 

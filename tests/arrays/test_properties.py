@@ -2,14 +2,17 @@
 """
 Random stacks with random options: every route gives the same bits.
 
-The output-only call, the chain of steps, the diagnostics, the kernels of one operation
-and the columns are compared. ``IMCOMBINERS_CASES`` sets the number of cases.
+The output-only call, the chain of steps, the diagnostics, the kernels of one operation,
+the columns and the oracle are compared. ``IMCOMBINERS_CASES`` sets the number of cases.
 """
 
 import os
 from dataclasses import fields
 
 import numpy as np
+import oracle
+import pytest
+from against_oracle import TALLY, show_tally
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -17,9 +20,10 @@ from numpy.testing import assert_array_equal
 import imcombiners_astro as imc
 import imcombiners_astro.kernels as imck
 
-CASES = int(os.environ.get("IMCOMBINERS_CASES", "300"))
+CASES = int(os.environ.get("IMCOMBINERS_CASES", "1000"))
 METHODS = ("mean", "median", "lmedian", "sum", "min", "max", "variance", "std")
 DTYPES = ("u1", "i1", "u2", ">i2", "u4", "i4", "i8", "f4", ">f4", "f8", ">f8")
+WIDE = ("u4", "i4")  # worked on in double precision, as what has 8 bytes
 GROW = st.sampled_from([None, None, None, 0, 1, 1.5, 2])
 SIGMA = st.one_of(
     st.floats(0, 4), st.tuples(st.floats(0, 4), st.floats(0, 4)).map(tuple)
@@ -128,12 +132,29 @@ def same(one, other):
         assert_array_equal(one, other)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def tally(request):
+    show_tally(request.config)
+
+
 @settings(
     max_examples=CASES,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(stacks(), st.lists(REJECTORS, max_size=3), st.sampled_from(METHODS), st.data())
 def test_every_route_gives_the_same_bits(case, rejectors, method, data):
+    tally = TALLY["routes against routes and oracle"]
+    tally["cases"] += 1
+    tally["columns"] += int(np.prod(case[0].shape[1:]))
+    try:
+        compare_routes(case, rejectors, method, data)
+    except AssertionError:
+        tally["mismatches"] += 1
+        raise
+
+
+def compare_routes(case, rejectors, method, data):
+    """The routes of the Combiner against each other and the oracle."""
     stack, mask, options = case
     weight = None
     if method == "mean" and data.draw(st.booleans()):
@@ -141,6 +162,8 @@ def test_every_route_gives_the_same_bits(case, rejectors, method, data):
     final = {"weight": weight}
     combiner = imc.Combiner(stack, mask)
     image = combiner.combine(method, **use(rejectors), **options, **final)
+
+    same(image, truth(stack, mask, options, rejectors, method, weight, image.dtype))
 
     chain = imc.Combiner(stack, mask)
     if "thresholds" in options:
@@ -169,6 +192,43 @@ def test_every_route_gives_the_same_bits(case, rejectors, method, data):
         check_products(chain, rejectors[-1])
     if len(rejectors) == 1 and not options:
         check_kernels(stack, mask, rejectors[0], combiner, image, method, weight)
+
+
+def truth(stack, mask, options, rejectors, method, weight, dtype):
+    """The image according to the oracle, growth included."""
+    n_frames = len(stack)
+    numbers = {k: options[k] for k in ("zero", "scale") if k in options}
+    if n_frames > 1 and "zero" in numbers:
+        numbers["zero"] = numbers["zero"] - numbers["zero"][0]
+    if n_frames > 1 and "scale" in numbers:
+        numbers["scale"] = numbers["scale"] / numbers["scale"][0]
+    counts = None
+    if numbers:
+        zero, scale = np.zeros(n_frames), np.ones(n_frames)
+        counts = numbers.get("zero", zero), numbers.get("scale", scale)
+    work = "f8" if stack.dtype.itemsize == 8 or stack.dtype.str[1:] in WIDE else "f4"
+    bad = np.zeros(stack.shape, bool) | (False if mask is None else mask)
+
+    def run(statistic, steps, weights=None):
+        plan = oracle.Plan(statistic, steps, work, options.get("thresholds"))
+        return oracle.combine(
+            stack, plan, masks=bad, weights=weights, output_dtype=dtype, **numbers
+        )
+
+    steps = ()
+    for rejector in rejectors:
+        step = rejector.step(n_frames, counts)
+        steps += () if step is None else (step,)
+        if rejector.grow:
+            after, before = (
+                run("mean", some)["sample_flags"] & oracle.ALGORITHM != 0
+                for some in (steps, steps[:-1] if step else steps)
+            )
+            # Only what this rejector took grows.
+            bad |= after | oracle.grow(after & ~before, rejector.grow)
+            steps = ()
+    statistic = "wmean" if weight is not None else method
+    return run(statistic, steps, weight)["image"]
 
 
 def check_products(chain, rejector):

@@ -289,8 +289,6 @@ def test_weights(name, per_sample):
 @pytest.mark.parametrize("name", REJECTORS)
 def test_oracle(name, work, condition):
     rejector, stack = REJECTORS[name], make_stack(work)
-    if name == "sigclip closest":
-        stack[:, 0, 0] = 100  # the oracle does not know that ties go back together
     options = dict(CONDITIONS[condition])
     mask = make_mask() if options.pop("mask", False) else None
     zero, scale = options.get("zero"), options.get("scale")
@@ -309,8 +307,6 @@ def test_oracle(name, work, condition):
         zero, scale = np.array(zero) - zero[0], np.array(scale) / scale[0]
     counts = None if zero is None else (zero, scale)
     step = rejector.step(len(stack), counts)
-    if step[0] not in oracle.STEPS:
-        pytest.skip(f"the oracle has no {step[0]}")
     for method in METHODS:
         plan = oracle.Plan(method, (step,), work, thresholds)
         truth = oracle.combine(

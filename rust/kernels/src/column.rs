@@ -2,6 +2,7 @@
 //! block of pixels would be a waste, and the truth that the kernels are tested against.
 
 use crate::error::{Error, Result};
+use crate::estimate::half_sum;
 use crate::plan::{
     Center, Clip, Extrema, ExtremaRule, Level, NanRule, Noise, PClip, Plan, Revert, Rule, Spread,
     Statistic, Step, Uncertainty, MAD_TO_STD,
@@ -520,11 +521,7 @@ fn middle(mut column: Vec<f64>) -> Option<(f64, f64)> {
 
 fn median(column: &[f64]) -> f64 {
     let Some((a, b)) = middle(here(column).collect()) else { return f64::NAN };
-    if (a + b).is_finite() {
-        0.5 * (a + b)
-    } else {
-        0.5 * a + 0.5 * b
-    }
+    half_sum(a, b)
 }
 
 fn lower_median(column: &[f64]) -> f64 {

@@ -4,6 +4,7 @@
 //! `w` is the number of lanes in use, rounded up to whole vectors. Sums run over the frames in
 //! order, so that their bits depend on nothing but the samples.
 
+use crate::estimate::half_sum;
 use crate::order::{middle, Depth, Network};
 use crate::sample::{Row, Work, LANES};
 
@@ -300,10 +301,7 @@ pub fn median<T: Work>(
     for l in 0..LANES {
         let (a, b) = (low.0[l].f64(), high.0[l].f64());
         let odd = n.0[l] % 2 == 1;
-        // Halving first cannot overflow; halving last is exact for subnormals.
-        let sum = a + b;
-        let mean = if sum.abs() < f64::INFINITY { 0.5 * sum } else { 0.5 * a + 0.5 * b };
-        let even = if lower { a } else { mean };
+        let even = if lower { a } else { half_sum(a, b) };
         let single = if odd_stack { b } else { a };
         let value = if odd { single } else { even };
         median.0[l] = if n.0[l] == 0 { f64::NAN } else { value };

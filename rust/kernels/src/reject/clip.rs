@@ -247,7 +247,7 @@ impl Clipping<'_> {
             self.report.std.0[l] = if calm { pass.spread.0[j] } else { self.report.std.0[l] };
         }
         if self.is_linear() {
-            for j in (0..lanes.width).filter(|j| lanes.n.0[*j] > 0) {
+            for j in (0..lanes.width).filter(|j| pass.center.0[*j].is_finite()) {
                 let l = lanes.column(j);
                 let before = if self.number == 1 { 0 } else { self.report.nit.0[l] };
                 self.report.nit.0[l] = before.saturating_add(1);

@@ -1,9 +1,9 @@
 //! Clipping by a percentile sample: its distance from the median is the unit of the limits.
 
-use crate::estimate::Kit;
+use crate::estimate::{half_sum, Kit};
 use crate::plan::PClip;
 use crate::reject::extrema::drop_ranks;
-use crate::reject::{count_back, output_flags, Report};
+use crate::reject::{count_back, output_flags, sample_flags, Report, HIGH, LOW};
 use crate::sample::{Row, Work, LANES};
 
 /// Fewer samples than this have no percentile to speak of (IRAF).
@@ -20,7 +20,7 @@ pub(crate) fn pclip<T: Work>(
 ) {
     let n = kit.count(v, w, *absent);
     let offset = rank_offset(step.frac, v.len());
-    let sorted = kit.sorted(v, w);
+    kit.sorted(v, w);
     let (mut low, mut high) = ([0_usize; LANES], [0_usize; LANES]);
     let mut column = Vec::new();
     for l in 0..w {
@@ -29,11 +29,11 @@ pub(crate) fn pclip<T: Work>(
             continue;
         }
         column.clear();
-        column.extend(sorted[..here].iter().map(|row| row.0[l].f64()));
+        column.extend(kit.rows[..here].iter().map(|row| row.0[l].f64()));
         let median = if here % 2 == 1 {
             column[here / 2]
         } else {
-            0.5 * column[here / 2 - 1] + 0.5 * column[here / 2]
+            half_sum(column[here / 2 - 1], column[here / 2])
         };
         let even_below = offset < 0 && here.is_multiple_of(2);
         let rank = (here / 2 + usize::from(!even_below)) as isize + offset;
@@ -51,23 +51,35 @@ pub(crate) fn pclip<T: Work>(
         if too_few || too_many {
             report.flags.0[l] |= if too_few { output_flags::NKEEP } else { 0 }
                 | if too_many { output_flags::MAXREJ } else { 0 };
+            let flag = if too_few { sample_flags::RESTORED_NKEEP } else { 0 }
+                | if too_many { sample_flags::RESTORED_MAXREJ } else { 0 };
             let most = step.maxrej.unwrap_or(usize::MAX).min(here - step.nkeep);
-            let mut residuals: Vec<f64> = column[..low[l]]
-                .iter()
-                .chain(&column[here - high[l]..])
-                .map(|x| far(x).abs())
-                .collect();
-            residuals.sort_by(f64::total_cmp);
-            // Samples come back from the inner ends, nearest to the median first.
-            for _ in 0..count_back(&residuals, gone.saturating_sub(most)) {
-                let below = low[l].checked_sub(1).map(|i| -far(&column[i]));
-                let above = (high[l] > 0).then(|| far(&column[here - high[l]]));
-                match (below, above) {
-                    (Some(below), Some(above)) if above <= below => high[l] -= 1,
-                    (Some(_), _) => low[l] -= 1,
-                    _ => high[l] -= 1,
+            let mut outside: Vec<(f64, usize, u8)> = Vec::with_capacity(gone);
+            for (frame, row) in v.iter().enumerate() {
+                let x = row.0[l].f64();
+                if -far(&x) >= step.low {
+                    outside.push((-far(&x), frame, LOW));
+                } else if far(&x) >= step.high {
+                    outside.push((far(&x), frame, HIGH));
                 }
             }
+            outside.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            let residuals: Vec<f64> = outside.iter().map(|(residual, ..)| *residual).collect();
+            let back = count_back(&residuals, gone.saturating_sub(most));
+            for (_, frame, _) in &outside[..back] {
+                if let Some(samples) = &mut report.samples {
+                    samples[*frame].0[l] |= flag;
+                }
+            }
+            for (_, frame, side) in &outside[back..] {
+                report.reject(*frame, l, *side);
+                let counts = if *side == LOW { &mut report.n_low } else { &mut report.n_high };
+                counts.0[l] += 1;
+                v[*frame].0[l] = T::NAN;
+                *absent = true;
+            }
+            // This lane is done.
+            (low[l], high[l]) = (0, 0);
         }
     }
     drop_ranks(kit, v, w, &n, &low, &high, absent, report);
