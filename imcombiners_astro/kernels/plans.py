@@ -37,15 +37,15 @@ class ColumnPlan(NamedTuple):
 
     Attributes
     ----------
-    plan : `~imcombiners_astro.planes.Plan`
-        For the kernel.
+    recipe : object
+        The `~imcombiners_astro.planes.Plan` as the kernel understands it.
     real : type
         NumPy type in which the samples are worked on.
     is_idle : bool
         Whether the rejector has nothing to do.
     """
 
-    plan: planes.Plan
+    recipe: object
     real: type
     is_idle: bool = False
 
@@ -96,7 +96,7 @@ def _make(dtype, n, rejector, options, method, q, ddof):
         ddof=statistic.ddof,
         noise=statistic.noise,
     )
-    return ColumnPlan(plan, real, rejector is not None and step is None)
+    return ColumnPlan(plan.recipe, real, rejector is not None and step is None)
 
 
 _remembered = lru_cache(maxsize=512)(_make)
@@ -127,8 +127,8 @@ def diagnose_column(values, mask, validate, rejector, options):
     """Return the six products of a rejection in one column."""
     if type(values) is not np.ndarray or validate:
         values, mask = prepared(values, mask, validate)
-    plan, real, is_idle = plan_of(values.dtype, values.size, rejector, options)
-    _, rejected, std, low, upp, nit, flags = COMBINE(values, plan.recipe, mask)
+    recipe, real, is_idle = plan_of(values.dtype, values.size, rejector, options)
+    _, rejected, std, low, upp, nit, flags = COMBINE(values, recipe, mask)
     if is_idle:
         low = upp = np.nan
         nit = 0
@@ -141,8 +141,8 @@ def diagnose_column(values, mask, validate, rejector, options):
 def mask_column(values, mask, validate, rejector, options):
     """Return where samples of one column are not used."""
     values, mask = prepared(values, mask, validate)
-    plan = plan_of(values.dtype, values.size, rejector, options).plan
-    rejected = COMBINE(values, plan.recipe, mask)[1]
+    recipe = plan_of(values.dtype, values.size, rejector, options).recipe
+    rejected = COMBINE(values, recipe, mask)[1]
     if rejector is LinearClip and mask is not None:
         rejected &= ~mask
     return rejected
@@ -151,7 +151,7 @@ def mask_column(values, mask, validate, rejector, options):
 def combine_column(values, mask, validate, rejector, options, method, q=None, ddof=0):
     """Return the combination of what a rejector leaves of one column."""
     values, mask = prepared(values, mask, validate)
-    plan, real, _ = plan_of(
+    recipe, real, _ = plan_of(
         values.dtype, values.size, rejector, options, method, q, ddof
     )
-    return float(real(REDUCE(values, plan.recipe, mask)))
+    return float(real(REDUCE(values, recipe, mask)))

@@ -38,16 +38,14 @@ pub struct Pixel {
     pub(crate) spoiled: bool,
 }
 
-/// One sample on its way in.
+/// What is known about a sample beside its value.
 #[derive(Clone, Copy, Debug)]
-pub struct Sample {
-    /// As it was read.
-    pub raw: f64,
+pub struct Modifier {
     /// Whether it is bad.
     pub masked: bool,
     /// Its weight.
     pub weight: f64,
-    /// It enters as `(raw - zero) * factor / scale`.
+    /// It enters as `(value - zero) * factor / scale`.
     pub zero: f64,
     /// See `zero`.
     pub factor: f64,
@@ -55,40 +53,42 @@ pub struct Sample {
     pub scale: f64,
 }
 
-impl Sample {
-    /// A good sample, used as it is.
-    pub fn new(raw: f64) -> Self {
-        Self { raw, masked: false, weight: 1.0, zero: 0.0, factor: 1.0, scale: 1.0 }
+impl Default for Modifier {
+    fn default() -> Self {
+        Self { masked: false, weight: 1.0, zero: 0.0, factor: 1.0, scale: 1.0 }
     }
 }
 
-/// Combines one column.
+/// Combines one column of values; `modifiers` holds one entry for each, or nothing.
 ///
 /// # Errors
-/// [`Error::Option`] if the plan makes no sense, or pools over image rows.
-pub fn combine_column(samples: &[Sample], plan: &Plan) -> Result<Pixel> {
-    plan.validate(samples.len())?;
+/// [`Error`] if the plan makes no sense or pools over image rows, or a size does not agree.
+pub fn combine_column(values: Vec<f64>, modifiers: &[Modifier], plan: &Plan) -> Result<Pixel> {
+    plan.validate(values.len())?;
+    if !modifiers.is_empty() {
+        Error::same_length("modifiers", modifiers.len(), values.len())?;
+    }
     let pooled = |step: &Step| matches!(step, Step::Clip(Clip { rule: Rule::Pooled { .. }, .. }));
     if plan.steps.iter().any(pooled) {
         return Err(Error::option("avsigclip", "a single column", "image rows to pool over"));
     }
-    if samples.is_empty() {
+    if values.is_empty() {
         return Err(Error::option("number of frames", 0, "at least 1"));
     }
-    Ok(combine(samples, plan))
+    Ok(combine(values, modifiers, plan))
 }
 
-pub(crate) fn combine(samples: &[Sample], plan: &Plan) -> Pixel {
+pub(crate) fn combine(mut column: Vec<f64>, modifiers: &[Modifier], plan: &Plan) -> Pixel {
     let round = |x: f64| if plan.single { f64::from(x as f32) } else { x };
     let finite = |x: f64| if x.is_finite() { x } else { f64::NAN };
-    let transform = |s: &Sample, x: f64| {
+    let transform = |s: &Modifier, x: f64| {
         if (s.zero, s.factor, s.scale) == (0.0, 1.0, 1.0) {
             x
         } else {
             finite(round((x - s.zero) * s.factor / s.scale))
         }
     };
-    let mut column: Vec<f64> = samples.iter().map(|s| round(s.raw)).collect();
+    column.iter_mut().for_each(|x| *x = round(*x));
     let mut pixel = Pixel {
         image: f64::NAN,
         uncertainty: f64::NAN,
@@ -98,7 +98,7 @@ pub(crate) fn combine(samples: &[Sample], plan: &Plan) -> Pixel {
         upp: f64::NAN,
         std: f64::NAN,
         nit: 1,
-        flags: if samples.iter().any(|s| s.masked) { output_flags::PREMASKED } else { 0 },
+        flags: if modifiers.iter().any(|s| s.masked) { output_flags::PREMASKED } else { 0 },
         n_low: 0,
         n_high: 0,
         spoiled: column.iter().any(|x| !x.is_finite()),
@@ -108,14 +108,14 @@ pub(crate) fn combine(samples: &[Sample], plan: &Plan) -> Pixel {
     }
     drop_if(&mut column, |x| !x.is_finite());
     let mask = |column: &mut [f64]| {
-        for (x, s) in column.iter_mut().zip(samples) {
+        for (x, s) in column.iter_mut().zip(modifiers) {
             if s.masked {
                 *x = f64::NAN;
             }
         }
     };
     if !plan.transform_after {
-        for (x, s) in column.iter_mut().zip(samples) {
+        for (x, s) in column.iter_mut().zip(modifiers) {
             let here = !x.is_nan();
             *x = transform(s, *x);
             pixel.spoiled |= here && x.is_nan();
@@ -145,16 +145,15 @@ pub(crate) fn combine(samples: &[Sample], plan: &Plan) -> Pixel {
         }
     }
     if plan.transform_after {
-        for (x, s) in column.iter_mut().zip(samples) {
+        for (x, s) in column.iter_mut().zip(modifiers) {
             *x = transform(s, *x);
         }
     }
     pixel.used = column.iter().map(|x| !x.is_nan()).collect();
     pixel.n_used = count(&column);
-    pixel.image = statistic(&column, samples, plan);
+    pixel.image = statistic(&column, modifiers, plan);
     if !linear && pixel.n_used > 0 {
-        pixel.low = here(&column).fold(f64::INFINITY, f64::min);
-        pixel.upp = here(&column).fold(f64::NEG_INFINITY, f64::max);
+        (pixel.low, pixel.upp) = extremes(&column);
     }
     if let (0, Some(blank)) = (pixel.n_used, plan.blank) {
         pixel.image = blank;
@@ -164,33 +163,52 @@ pub(crate) fn combine(samples: &[Sample], plan: &Plan) -> Pixel {
         pixel.uncertainty = match kind {
             Uncertainty::StdError => std(&column, mean(&column), 0) / n.sqrt(),
             Uncertainty::StdSum => std(&column, mean(&column), 0) / n.sqrt() * n,
-            Uncertainty::Scatter => scatter(&column, samples, plan.statistic, pixel.image),
+            Uncertainty::Scatter => scatter(&column, modifiers, plan.statistic, pixel.image),
             Uncertainty::MadError => mad(&column, median(&column)) * MAD_TO_STD / n.sqrt(),
         };
     }
     pixel
 }
 
-/// Sum of a term of every value present and its weight, in order.
-fn total(column: &[f64], samples: &[Sample], term: impl Fn(f64, f64) -> f64) -> f64 {
-    let pairs = column.iter().zip(samples).filter(|(x, _)| !x.is_nan());
-    pairs.fold(0.0, |sum, (x, s)| sum + term(*x, s.weight))
+/// Smallest and largest value present.
+fn extremes(column: &[f64]) -> (f64, f64) {
+    let (mut min, mut max) = (f64::INFINITY, f64::NEG_INFINITY);
+    for x in column {
+        min = if *x < min { *x } else { min };
+        max = if *x > max { *x } else { max };
+    }
+    (min, max)
 }
 
-fn statistic(column: &[f64], samples: &[Sample], plan: &Plan) -> f64 {
-    let norm = || total(column, samples, |_, w| w);
+fn weight(modifiers: &[Modifier], k: usize) -> f64 {
+    modifiers.get(k).map_or(1.0, |modifier| modifier.weight)
+}
+
+/// Sum of a term of every value present, its frame and its weight, in order.
+fn total(column: &[f64], modifiers: &[Modifier], term: impl Fn(usize, f64, f64) -> f64) -> f64 {
+    let mut sum = 0.0;
+    for (k, x) in column.iter().enumerate().filter(|(_, x)| !x.is_nan()) {
+        sum += term(k, *x, weight(modifiers, k));
+    }
+    sum
+}
+
+fn statistic(column: &[f64], modifiers: &[Modifier], plan: &Plan) -> f64 {
+    let norm = || total(column, modifiers, |_, _, w| w);
     let over = |top: f64, norm: f64| if norm == 0.0 { f64::NAN } else { top / norm };
     match plan.statistic {
         Statistic::Mean => mean(column),
         Statistic::Median => median(column),
         Statistic::LowerMedian => lower_median(column),
         Statistic::Sum => here(column).fold(0.0, |sum, x| sum + x),
-        Statistic::Min => here(column).reduce(f64::min).unwrap_or(f64::NAN),
-        Statistic::Max => here(column).reduce(f64::max).unwrap_or(f64::NAN),
+        Statistic::Min if count(column) == 0 => f64::NAN,
+        Statistic::Min => extremes(column).0,
+        Statistic::Max if count(column) == 0 => f64::NAN,
+        Statistic::Max => extremes(column).1,
         Statistic::Std { ddof } => std(column, mean(column), ddof),
         Statistic::Variance { ddof } => variance(column, mean(column), ddof),
-        Statistic::WeightedMean => over(total(column, samples, |x, w| x * w), norm()),
-        Statistic::WeightedSum => total(column, samples, |x, w| x * w),
+        Statistic::WeightedMean => over(total(column, modifiers, |_, x, w| x * w), norm()),
+        Statistic::WeightedSum => total(column, modifiers, |_, x, w| x * w),
         Statistic::Percentile(q) => {
             let sorted = sorted(column);
             let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
@@ -205,30 +223,26 @@ fn statistic(column: &[f64], samples: &[Sample], plan: &Plan) -> f64 {
             }
         }
         Statistic::Quadrature => {
-            over(total(column, samples, |x, w| w * x * (w * x)).sqrt(), norm())
+            over(total(column, modifiers, |_, x, w| w * x * (w * x)).sqrt(), norm())
         }
         Statistic::NoiseModel => {
-            let mut sum = 0.0;
-            for (k, (x, s)) in column.iter().zip(samples).enumerate() {
-                if !x.is_nan() {
-                    let noise = &plan.noise[k.min(plan.noise.len() - 1)];
-                    sum += noise.variance(x.max(0.0)) * s.weight * s.weight;
-                }
-            }
+            let sum = total(column, modifiers, |k, x, w| {
+                plan.noise[k.min(plan.noise.len() - 1)].variance(x.max(0.0)) * w * w
+            });
             over(sum.sqrt(), norm())
         }
     }
 }
 
 /// IRAF's sigma; see [`Uncertainty::Scatter`].
-fn scatter(column: &[f64], samples: &[Sample], statistic: Statistic, image: f64) -> f64 {
+fn scatter(column: &[f64], modifiers: &[Modifier], statistic: Statistic, image: f64) -> f64 {
     let sums = matches!(statistic, Statistic::Sum | Statistic::WeightedSum);
     let about = if sums { mean(column) } else { image };
     let n = count(column) as f64;
     let freedom = (n - 1.0).max(1.0);
-    let norm = total(column, samples, |_, w| w);
+    let norm = total(column, modifiers, |_, _, w| w);
     let squares = |weighted: bool| {
-        total(column, samples, |x, w| {
+        total(column, modifiers, |_, x, w| {
             (if weighted { w } else { 1.0 }) * ((x - about) * (x - about))
         })
     };

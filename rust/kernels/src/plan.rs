@@ -384,8 +384,8 @@ impl Plan {
             match step {
                 Step::Clip(clip) => clip.validate(frames)?,
                 Step::PClip(clip) => {
-                    non_negative("pclip low", clip.low)?;
-                    non_negative("pclip high", clip.high)?;
+                    non_negative("pclip", "low", clip.low)?;
+                    non_negative("pclip", "high", clip.high)?;
                     if !clip.frac.is_finite() || clip.frac == 0.0 {
                         return Err(Error::option("pclip frac", clip.frac, "finite, not 0"));
                     }
@@ -406,8 +406,8 @@ impl Clip {
             Rule::Pooled { .. } => ("avsigclip", "low", "high"),
             Rule::Linear { .. } => ("linearclip", "low", "upp"),
         };
-        non_negative(&format!("{name} {low}"), self.low)?;
-        non_negative(&format!("{name} {high}"), self.high)?;
+        non_negative(name, low, self.low)?;
+        non_negative(name, high, self.high)?;
         let one_each = |argument: &str, found: usize| {
             if found == frames || found == 1 {
                 Ok(())
@@ -437,10 +437,10 @@ impl Clip {
                 one_each("gain", noise.len())
             }
             Rule::Linear { low_scale, upp_scale } => {
-                finite_non_negative("linearclip low_scale", *low_scale)?;
-                finite_non_negative("linearclip low", self.low)?;
-                finite_non_negative("linearclip upp_scale", *upp_scale)?;
-                finite_non_negative("linearclip upp", self.high)
+                finite_non_negative(name, "low_scale", *low_scale)?;
+                finite_non_negative(name, "low", self.low)?;
+                finite_non_negative(name, "upp_scale", *upp_scale)?;
+                finite_non_negative(name, "upp", self.high)
             }
         }
     }
@@ -452,8 +452,8 @@ fn check_noise(name: &str, noise: &[Noise]) -> Result<()> {
             let argument = format!("{name} gain");
             return Err(Error::option(&argument, noise.gain, "a positive number"));
         }
-        finite_non_negative(&format!("{name} rdnoise"), noise.rdnoise)?;
-        finite_non_negative(&format!("{name} snoise"), noise.snoise)?;
+        finite_non_negative(name, "rdnoise", noise.rdnoise)?;
+        finite_non_negative(name, "snoise", noise.snoise)?;
         check_levels(name, &[noise.level])?;
     }
     Ok(())
@@ -473,18 +473,18 @@ fn check_levels(step: &str, levels: &[Level]) -> Result<()> {
     Ok(())
 }
 
-fn finite_non_negative(argument: &str, value: f64) -> Result<()> {
+fn finite_non_negative(step: &str, option: &str, value: f64) -> Result<()> {
     if value.is_infinite() {
-        return Err(Error::option(argument, value, "a finite number"));
+        return Err(Error::option(&format!("{step} {option}"), value, "a finite number"));
     }
-    non_negative(argument, value)
+    non_negative(step, option, value)
 }
 
-fn non_negative(argument: &str, value: f64) -> Result<()> {
+fn non_negative(step: &str, option: &str, value: f64) -> Result<()> {
     if value >= 0.0 {
         Ok(())
     } else {
-        Err(Error::option(argument, value, "a non-negative number"))
+        Err(Error::option(&format!("{step} {option}"), value, "a non-negative number"))
     }
 }
 

@@ -5,7 +5,7 @@
 use imcombiners_kernels::plan::{Clip, Plan, Rule, Step};
 use imcombiners_kernels::plane::{reals, Plane, Shape, View};
 use imcombiners_kernels::sample::DType;
-use imcombiners_kernels::{Buffer, Outputs, Pixel, Product, Sample};
+use imcombiners_kernels::{Buffer, Modifier, Outputs, Pixel, Product};
 use numpy::{
     PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadwriteArrayDyn, PyUntypedArray,
     PyUntypedArrayMethods,
@@ -220,13 +220,13 @@ impl<'py> Column<'py> {
 
     /// Combines the column where the interpreter runs: it takes no time to speak of.
     pub fn combine(&self, plan: &Plan) -> PyResult<Pixel> {
-        let mut samples: Vec<Sample> = self.values.numbers().into_iter().map(Sample::new).collect();
+        let mut modifiers = Vec::new();
         if let Some(mask) = &self.mask {
-            for (sample, flag) in samples.iter_mut().zip(mask.numbers()) {
-                sample.masked = flag != 0.0;
-            }
+            let one = |flag| Modifier { masked: flag != 0.0, ..Modifier::default() };
+            modifiers.extend(mask.numbers().into_iter().map(one));
         }
-        imcombiners_kernels::combine_column(&samples, plan).map_err(to_python)
+        let values = self.values.numbers();
+        imcombiners_kernels::combine_column(values, &modifiers, plan).map_err(to_python)
     }
 }
 
