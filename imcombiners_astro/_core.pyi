@@ -22,6 +22,9 @@ def combine(
 def combine_column(
     values: NDArray[Any], plan: Recipe, mask: NDArray[bool_] | None
 ) -> tuple[float, NDArray[bool_], float, float, float, int, int]: ...
+def diagnose_column(
+    values: NDArray[Any], plan: Recipe, mask: NDArray[bool_] | None
+) -> tuple[NDArray[bool_], NDArray[Any], int, int]: ...
 def reduce_column(
     values: NDArray[Any], plan: Recipe, mask: NDArray[bool_] | None
 ) -> float: ...

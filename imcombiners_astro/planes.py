@@ -31,8 +31,9 @@ __all__ = [
 ]
 
 
-# For those who hold the recipe of a plan themselves.
-COLUMN_KERNELS = (_core.combine_column, _core.reduce_column)
+# For those who hold the recipe of a plan themselves. The first gives the mask, an array
+# of spread and limits in the type of the workspace, the passes and the flags.
+COLUMN_KERNELS = (_core.diagnose_column, _core.reduce_column)
 
 
 class FitsScaling(NamedTuple):

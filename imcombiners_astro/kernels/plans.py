@@ -24,8 +24,7 @@ __all__ = [
     "prepared",
 ]
 
-# `~imcombiners_astro.planes.combine_column` and its like without their own call.
-COMBINE, REDUCE = planes.COLUMN_KERNELS
+DIAGNOSE, REDUCE = planes.COLUMN_KERNELS
 
 # To look one up takes a tenth of the time that it takes to make one.
 UINT8 = tuple(np.arange(256, dtype=np.uint8))
@@ -127,22 +126,22 @@ def diagnose_column(values, mask, validate, rejector, options):
     """Return the six products of a rejection in one column."""
     if type(values) is not np.ndarray or validate:
         values, mask = prepared(values, mask, validate)
-    recipe, real, is_idle = plan_of(values.dtype, values.size, rejector, options)
-    _, rejected, std, low, upp, nit, flags = COMBINE(values, recipe, mask)
+    recipe, _, is_idle = plan_of(values.dtype, values.size, rejector, options)
+    rejected, numbers, nit, flags = DIAGNOSE(values, recipe, mask)
     if is_idle:
-        low = upp = np.nan
+        numbers[:] = np.nan
         nit = 0
     if mask is not None and rejector is LinearClip:
         rejected &= ~mask
-    std = real(std) if rejector.has_std else None
-    return rejected, std, real(low), real(upp), UINT8[nit], UINT8[flags]
+    std = numbers[0] if rejector.has_std else None
+    return rejected, std, numbers[1], numbers[2], UINT8[nit], UINT8[flags]
 
 
 def mask_column(values, mask, validate, rejector, options):
     """Return where samples of one column are not used."""
     values, mask = prepared(values, mask, validate)
     recipe = plan_of(values.dtype, values.size, rejector, options).recipe
-    rejected = COMBINE(values, recipe, mask)[1]
+    rejected = DIAGNOSE(values, recipe, mask)[0]
     if rejector is LinearClip and mask is not None:
         rejected &= ~mask
     return rejected

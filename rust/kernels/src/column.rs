@@ -520,7 +520,8 @@ fn sorted(column: &[f64]) -> Vec<f64> {
 }
 
 fn mean(column: &[f64]) -> f64 {
-    here(column).fold(0.0, |sum, x| sum + x) / count(column) as f64
+    let (n, sum) = here(column).fold((0_usize, 0.0), |(n, sum), x| (n + 1, sum + x));
+    sum / n as f64
 }
 
 /// The two middle values, which are the same one if their number is odd.
@@ -543,12 +544,13 @@ fn lower_median(column: &[f64]) -> f64 {
 }
 
 fn variance(column: &[f64], about: f64, ddof: usize) -> f64 {
-    let n = count(column);
-    if n <= ddof {
-        return f64::NAN;
+    let square = |x: f64| (x - about) * (x - about);
+    let (n, squares) = here(column).fold((0, 0.0), |(n, sum), x| (n + 1, sum + square(x)));
+    if n > ddof {
+        squares / (n - ddof) as f64
+    } else {
+        f64::NAN
     }
-    let squares = here(column).fold(0.0, |sum, x| sum + (x - about) * (x - about));
-    squares / (n - ddof) as f64
 }
 
 fn std(column: &[f64], about: f64, ddof: usize) -> f64 {

@@ -64,6 +64,26 @@ mod _core {
         (image, rejected, std, low, upp, nit, flags).into_pyobject(py)
     }
 
+    /// Mask, spread and limits (in the workspace type), passes and flags of one column.
+    #[pyfunction]
+    fn diagnose_column<'py>(
+        py: Python<'py>,
+        values: &Bound<'py, PyUntypedArray>,
+        plan: &Bound<'py, Recipe>,
+        mask: Option<&Bound<'py, PyUntypedArray>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let plan = &plan.get().0;
+        let pixel = Column::new(values, mask)?.combine(plan)?;
+        let rejected = PyArray1::from_iter(py, pixel.used.iter().map(|used| !used));
+        let Pixel { std, low, upp, nit, flags, .. } = pixel;
+        let numbers = if plan.single {
+            PyArray1::from_slice(py, &[std as f32, low as f32, upp as f32]).into_any()
+        } else {
+            PyArray1::from_slice(py, &[std, low, upp]).into_any()
+        };
+        (rejected, numbers, nit, flags).into_pyobject(py)
+    }
+
     /// Combines planes under a plan into outputs; see `planes.combine_planes`.
     #[pyfunction]
     #[pyo3(signature = (pixels, plan, outputs, masks, weights, zero, factor, scale, fits, n_threads))]
