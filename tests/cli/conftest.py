@@ -12,7 +12,11 @@ from imcombiners_astro.simulate import SimulatedField
 @pytest.fixture
 def command():
     """Words that start the command, whether or not it is on the PATH."""
-    code = "import sys; from imcombiners_astro.cli import main; sys.exit(main())"
+    # A shell makes its background jobs deaf to Ctrl-C; the tests may be one of them.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from imcombiners_astro.cli import main; sys.exit(main())"
+    )
     return [sys.executable, "-c", code]
 
 
