@@ -7,7 +7,7 @@
 //!        │  each image = Plane { pixels view, mask view?, weights view?, zero, factor, scale, weight }
 //!        ▼
 //!  combine(planes, shape, plan, outputs)      blocks of pixels in parallel (rayon)
-//!    block: load N × 64 (convert, byte order, BZERO) → thresholds, mask, NaN → zero/scale
+//!    block: load N × 128 (convert, byte order, BZERO) → thresholds, mask, NaN → zero/scale
 //!           → reject, step by step → statistic → products
 //!        ▼
 //!  arrays → unit, wcs, header, uncertainty class → CCDData → FITS

@@ -175,7 +175,7 @@ impl<'a> Outputs<'a> {
         (Self(left), Self(right))
     }
 
-    /// Stores `len` lanes of a product from pixel `at` on.
+    /// Shows every product and its buffer to `store`.
     pub(crate) fn each(&mut self, mut store: impl FnMut(Product, &mut Buffer<'a>)) {
         for (product, buffer) in &mut self.0 {
             store(*product, buffer);

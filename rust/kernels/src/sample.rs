@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-/// Pixels that travel together through a kernel. 64 lanes fill whole vectors at every SIMD level,
+/// Pixels that travel together through a kernel. 128 lanes fill whole vectors at every SIMD level,
 /// and the rows of a stack of 31 frames stay in the first-level cache.
 pub const LANES: usize = 128;
 

@@ -286,7 +286,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn kernel_is_naive(columns in columns(), plan in plan()) {
+    fn kernel_is_column_by_column(columns in columns(), plan in plan()) {
         let got = kernel(&columns, &plan, 1);
         for (got, column) in got.iter().zip(&columns) {
             assert_same(got, &truth(column, &plan), column);
