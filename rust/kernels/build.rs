@@ -33,60 +33,81 @@ fn merge_exchange(n: usize) -> Vec<(usize, usize)> {
     out
 }
 
+/// `item(0), item(1), ...` with a separator.
+fn list(n: usize, separator: &str, item: impl Fn(usize) -> String) -> String {
+    (0..n).map(item).collect::<Vec<_>>().join(separator)
+}
+
 fn main() {
     let mut text = String::new();
+    let dev: Option<Vec<usize>> =
+        env::var("DEV_SIZES").ok().map(|t| t.split(',').map(|x| x.parse().unwrap()).collect());
+    println!("cargo::rerun-if-env-changed=DEV_SIZES");
     for n in 1..=DEEPEST {
-        let names: Vec<String> = (0..n).map(|i| format!("v{i}")).collect();
-        let loads: Vec<String> = (0..n).map(|i| format!("rows[{i}].0[l]")).collect();
-        let mut body = String::new();
+        let names = list(n, ", ", |i| format!("v{i}"));
+        let mut network = String::new();
         for (i, j) in merge_exchange(n) {
-            write!(body, "let (v{i}, v{j}) = T::order(v{i}, v{j}); ").expect("writing to a string");
-        }
-        let pads: Vec<String> =
-            (0..n).map(|i| format!("present_or(v[{i}], T::INFINITY)")).collect();
-        let stores: Vec<String> = (0..n).map(|i| format!("rows[{i}].0[l] = v[{i}];")).collect();
-        let mut fills = String::new();
-        for i in 0..n {
-            write!(fills, "let (v{i}, fill, next) = balanced(v[{i}], fill, next); ")
+            write!(network, "let (v{i}, v{j}) = K::order(v{i}, v{j}); ")
                 .expect("writing to a string");
         }
         writeln!(
             text,
             "impl Network<{n}> for Depth<{n}> {{
     #[inline(always)]
-    fn gather<T: Work>(rows: &[Row<T>; {n}], l: usize) -> [T; {n}] {{ [{}] }}
+    fn gather<R: Copy, K>(
+        planes: &[&[R; LANES]; {n}], l: usize, key: impl Fn(R) -> K,
+    ) -> [K; {n}] {{ [{gather}] }}
     #[inline(always)]
-    fn sort<T: Work>(v: [T; {n}]) -> [T; {n}] {{ let [{}] = v; {body}[{}] }}
+    fn sort<K: Order>(v: [K; {n}]) -> [K; {n}] {{ let [{names}] = v; {network}[{names}] }}
     #[inline(always)]
-    fn pad<T: Work>(v: [T; {n}]) -> [T; {n}] {{ [{}] }}
+    fn pad<T: Work>(v: [T; {n}]) -> [T; {n}] {{ [{pad}] }}
     #[inline(always)]
-    fn balance<T: Work>(v: [T; {n}]) -> [T; {n}] {{
-        let (fill, next) = (T::INFINITY, T::NEG_INFINITY);
-        {fills}
+    fn balance<K: Key>(v: [K; {n}]) -> [K; {n}] {{
+        let (fill, next) = (K::HIGHEST, K::LOWEST);
+        {fill}
         let _ = (fill, next);
-        [{}]
+        [{names}]
     }}
     #[inline(always)]
-    fn scatter<T: Work>(v: [T; {n}], rows: &mut [Row<T>; {n}], l: usize) {{ {} }}
+    fn fold<K: Copy, A>(v: [K; {n}], a: A, f: impl Fn(A, K) -> A) -> A {{ {fold} a }}
+    #[inline(always)]
+    fn spans<K: Copy, A>(v: [K; {n}], a: A, f: impl Fn(A, K, K) -> A) -> A {{ {spans} a }}
+    #[inline(always)]
+    fn short_spans<K: Copy, A>(v: [K; {n}], a: A, f: impl Fn(A, K, K) -> A) -> A {{
+        {short_spans} a
+    }}
+    #[inline(always)]
+    fn scatter<T: Work>(v: [T; {n}], rows: &mut [Row<T>; {n}], l: usize) {{ {scatter} }}
 }}",
-            loads.join(", "),
-            names.join(", "),
-            names.join(", "),
-            pads.join(", "),
-            names.join(", "),
-            stores.join(" "),
+            gather = list(n, ", ", |i| format!("key(planes[{i}][l])")),
+            pad = list(n, ", ", |i| format!("present_or(v[{i}], T::INFINITY)")),
+            fill = list(n, " ", |i| {
+                format!("let (v{i}, fill, next) = balanced(v[{i}], fill, next);")
+            }),
+            fold = list(n, " ", |i| format!("let a = f(a, v[{i}]);")),
+            spans = list(n - n / 2, " ", |i| format!("let a = f(a, v[{i}], v[{}]);", i + n / 2)),
+            short_spans = if n < 2 {
+                String::from("let _ = (v, f);")
+            } else {
+                list(n - n / 2 + 1, " ", |i| format!("let a = f(a, v[{i}], v[{}]);", i + n / 2 - 1))
+            },
+            scatter = list(n, " ", |i| format!("rows[{i}].0[l] = v[{i}];")),
         )
         .expect("writing to a string");
     }
-    let sizes: Vec<String> = (1..=DEEPEST).map(|n| format!("$($f)+::<T, {n}>")).collect();
+    let sizes = list(DEEPEST, ", ", |i| {
+        format!(
+            "$($f)+::<T, {}>",
+            if dev.as_ref().is_none_or(|d| d.contains(&(i + 1))) { i + 1 } else { 1 }
+        )
+    });
     writeln!(
         text,
         "/// The deepest stack with a straight-line network.
 pub const DEEPEST: usize = {DEEPEST};
 /// `[f::<T, 1>, f::<T, 2>, ...]` for every depth that has a network.
-macro_rules! every_depth {{ ($($f:tt)+) => {{ [{}] }}; }}
+macro_rules! every_depth {{ ($($f:tt)+) => {{ [{sizes}] }}; }}
 pub(crate) use every_depth;",
-        sizes.join(", ")
     )
     .expect("writing to a string");
     let out = env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");

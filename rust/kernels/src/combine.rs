@@ -2,17 +2,19 @@
 
 use rayon::prelude::*;
 
-use crate::dispatch::{Ops, Simd};
+use crate::direct::{self, Direct, Seen};
+use crate::dispatch::{double_looks, single_looks, Looks, Ops, Simd};
 use crate::error::{Error, Result};
 use crate::estimate::Kit;
+use crate::look::Look;
 use crate::order::Comparators;
-use crate::outputs::{Outputs, Product};
+use crate::outputs::{Outputs, Product, Spots};
 use crate::plan::{Center, Clip, Level, NanRule, Plan, Rule, Step};
 use crate::plane::{Plane, Shape};
 use crate::pool;
 use crate::prefetch::prefetch;
 use crate::reject::{self, output_flags, sample_flags, Report, Settled};
-use crate::sample::{DType, Row, Work, LANES};
+use crate::sample::{Row, Work, LANES};
 use crate::statistic::{self, widen, Weights};
 
 /// Below this many samples a second thread costs more than it brings.
@@ -55,10 +57,13 @@ pub fn combine(
         return Err(Error::option("n_threads", 0, "at least 1"));
     }
     let level = Simd::current()?;
+    let common = direct::common(planes);
     if plan.single {
-        run(Job::<f32>::new(planes, shape, plan, level), outputs, threads)
+        let looks = common.and_then(|(dtype, big, _)| single_looks(level, dtype, big));
+        run(Job::<f32>::new(planes, shape, plan, level, looks), outputs, threads)
     } else {
-        run(Job::<f64>::new(planes, shape, plan, level), outputs, threads)
+        let looks = common.and_then(|(dtype, big, _)| double_looks(level, dtype, big));
+        run(Job::<f64>::new(planes, shape, plan, level, looks), outputs, threads)
     }
 }
 
@@ -67,11 +72,12 @@ struct Job<'a, T: Work> {
     planes: &'a [Plane<'a>],
     shape: &'a Shape,
     plan: &'a Plan,
+    looks: Option<&'static Looks<T>>,
+    common: Option<direct::Common>,
     ops: &'static Ops<T>,
     wide: &'static Ops<f64>,
     network: Comparators,
     weights: Vec<f64>,
-    exact: bool,
     scaled: bool,
     masked: bool,
     weighted: bool,
@@ -82,21 +88,24 @@ struct Job<'a, T: Work> {
 }
 
 impl<'a, T: Work> Job<'a, T> {
-    fn new(planes: &'a [Plane<'a>], shape: &'a Shape, plan: &'a Plan, level: Simd) -> Self {
+    fn new(
+        planes: &'a [Plane<'a>],
+        shape: &'a Shape,
+        plan: &'a Plan,
+        level: Simd,
+        looks: Option<&'static Looks<T>>,
+    ) -> Self {
         let scaled = planes.iter().any(|plane| !plane.is_unscaled());
-        let small = |plane: &Plane| {
-            plane.fits.is_none_or(|fits| fits.is_plain())
-                && matches!(plane.pixels.dtype(), DType::U8 | DType::I8 | DType::U16 | DType::I16)
-        };
         Self {
             planes,
             shape,
             plan,
+            looks,
+            common: direct::common(planes),
             ops: Ops::at(level),
             wide: Ops::at(level),
             network: Comparators::new(planes.len()),
             weights: planes.iter().map(|plane| plane.weight).collect(),
-            exact: plan.single && !scaled && planes.iter().all(small),
             scaled,
             masked: planes.iter().any(|plane| plane.mask.is_some()),
             weighted: plan.statistic.takes_weights()
@@ -107,6 +116,46 @@ impl<'a, T: Work> Job<'a, T> {
                 .iter()
                 .any(|step| matches!(step, Step::Clip(clip) if clip.nan_rule != NanRule::Ignore)),
         }
+    }
+}
+
+impl<'a, T: Work> Job<'a, T> {
+    /// Pixels from `start` to where the first plane reaches a cache line: reading whole lines of
+    /// many planes is quicker.
+    fn lead(&self, start: usize) -> usize {
+        let view = &self.planes[0].pixels;
+        let Some(first) = view.run(self.shape, start, 1) else { return 0 };
+        let (beside, size) = (first.as_ptr() as usize % 64, view.dtype().size());
+        if beside.is_multiple_of(size) {
+            (64 - beside) % 64 / size
+        } else {
+            0
+        }
+    }
+
+    /// The bytes of the block at `start` of every plane and, if there are masks, of every mask;
+    /// returns whether they follow each other.
+    fn runs(
+        &self,
+        start: usize,
+        bytes: &mut Vec<&'a [u8]>,
+        masks: &mut Vec<Option<&'a [u8]>>,
+    ) -> bool {
+        bytes.clear();
+        masks.clear();
+        for plane in self.planes {
+            let Some(pixels) = plane.pixels.run(self.shape, start, LANES) else { return false };
+            bytes.push(pixels);
+            if self.masked {
+                let mask = plane.mask.as_ref();
+                let run = mask.map(|mask| mask.run(self.shape, start, LANES));
+                if run == Some(None) {
+                    return false;
+                }
+                masks.push(run.flatten());
+            }
+        }
+        true
     }
 }
 
@@ -180,105 +229,254 @@ impl<T: Work> Scratch<T> {
     }
 }
 
-fn blocks<T: Work>(job: &Job<T>, start: usize, len: usize, mut outputs: Outputs) {
-    let frames = job.planes.len();
-    let mut kit = Kit::new(job.ops, job.wide, &job.network, job.exact);
-    let mut stack = vec![Row::filled(T::NAN); frames * BLOCKS.min(len.div_ceil(LANES))];
-    let mut scratch = Scratch::new(job, outputs.wants(Product::MaskThresh));
-    let counts = outputs.wants(Product::NRejectedLow) || outputs.wants(Product::NRejectedHigh);
-    // Where steps judge what others reject too, counting needs to know every sample's side.
-    let sides = counts && job.plan.independent && (job.masked || job.plan.steps.len() > 1);
-    let mut report = Report::new(frames, outputs.wants(Product::SampleFlags), sides);
-    for first in (0..len).step_by(LANES * BLOCKS) {
-        let infinite = load(job, start + first, (len - first).min(LANES * BLOCKS), &mut stack);
-        for ((v, not_finite), at) in
-            stack.chunks_exact_mut(frames).zip(infinite).zip((first..len).step_by(LANES))
-        {
-            let place = Place { start: start + at, len: (len - at).min(LANES), at };
-            if at > 0 {
-                report.reset();
-            }
-            block(job, place, v, not_finite, &mut kit, &mut scratch, &mut report, &mut outputs);
-        }
+fn blocks<T: Work>(job: &Job<T>, start: usize, len: usize, outputs: Outputs) {
+    let looks = job.looks.zip(job.common);
+    let direct = looks.and_then(|(looks, common)| {
+        Direct::new(looks, common, job.planes.len(), job.plan, &outputs)
+    });
+    let mut worker = Worker::new(job, outputs);
+    match direct {
+        Some(direct) => worker.look(&direct, start, len),
+        None => worker.load(start, 0, len),
     }
 }
 
 /// Which pixels a block holds.
 #[derive(Clone, Copy)]
-struct Place {
+struct Place<'a> {
     /// The first one in the planes.
     start: usize,
     /// How many.
     len: usize,
-    /// The first one in the outputs.
-    at: usize,
+    /// Where they are in the outputs.
+    spots: Spots<'a>,
 }
 
-fn block<T: Work>(
-    job: &Job<T>,
-    place: Place,
-    v: &mut [Row<T>],
-    not_finite: bool,
-    kit: &mut Kit<T>,
-    scratch: &mut Scratch<T>,
-    report: &mut Report,
-    outputs: &mut Outputs,
-) {
-    let plan = job.plan;
-    let len = place.len;
-    let w = len.next_multiple_of(16);
-    let (mut absent, premasked) = prepare(job, place, v, not_finite, kit, scratch, report);
-    let before = report.samples.is_some().then(|| v.to_vec());
-    let mut settled = None;
-    if plan.independent && (premasked || plan.steps.len() > 1) {
-        scratch.used.clear();
-        scratch.used.extend_from_slice(v);
-        if premasked {
-            drop_masked(kit, &mut scratch.used, &scratch.masks, w);
-        }
-        let any = absent;
-        for (i, step) in plan.steps.iter().enumerate() {
-            scratch.judged.clear();
-            scratch.judged.extend_from_slice(v);
-            let mut judged = any;
-            let room = &mut scratch.dense;
-            let pooled = pooled_row(job, i, place);
-            apply(kit, step, &mut scratch.judged, w, &mut judged, room, report, pooled, None);
-            report.count_sides(&scratch.used);
-            absent |= judged;
-            kit.ops.drop_absent(&mut scratch.used, &scratch.judged, w);
-        }
-        v.copy_from_slice(&scratch.used);
-        absent |= premasked;
-    } else {
-        let known = if job.scaled && plan.transform_after { None } else { plan.statistic.center() };
-        for (i, step) in plan.steps.iter().enumerate() {
-            let pooled = pooled_row(job, i, place);
-            let room = &mut scratch.dense;
-            settled = apply(kit, step, v, w, &mut absent, room, report, pooled, known);
-        }
-    }
-    if let Some(before) = before {
-        let available = |k: usize, l: usize| before[k].0[l].f64().is_finite();
-        report.flag_if(sample_flags::ALGORITHM, sample_flags::INPUT_MASK, |k, l| {
-            available(k, l) && v[k].0[l].f64().is_nan()
-        });
-    }
-    if job.scaled && plan.transform_after {
-        absent |= transform(job, v, w, report);
-        settled = None;
-    }
-    let weights = if job.weighted {
-        load_weights(job, place, scratch);
-        Weights::PerSample(&scratch.weights)
-    } else {
-        Weights::PerFrame(&job.weights)
-    };
-    let combined = statistic::combine(kit, plan, &weights, v, w, absent, settled);
-    store(kit, v, &scratch.outside, &combined, report, place, outputs);
+/// One thread's tools and room for a block, used again for the next.
+struct Worker<'a, 'o, T: Work> {
+    job: &'a Job<'a, T>,
+    outputs: Outputs<'o>,
+    kit: Kit<'a, T>,
+    stack: Vec<Row<T>>,
+    scratch: Scratch<T>,
+    report: Report,
 }
 
-/// Everything before the rejection; tells whether any sample is absent and whether any is masked.
+impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
+    fn new(job: &'a Job<'a, T>, outputs: Outputs<'o>) -> Self {
+        let frames = job.planes.len();
+        let counts = outputs.wants(Product::NRejectedLow) || outputs.wants(Product::NRejectedHigh);
+        // Where steps judge what others reject too, counting needs to know every sample's side.
+        let sides = counts && job.plan.independent && (job.masked || job.plan.steps.len() > 1);
+        Self {
+            job,
+            kit: Kit::new(job.ops, job.wide, &job.network),
+            stack: vec![Row::filled(T::NAN); frames * BLOCKS],
+            scratch: Scratch::new(job, outputs.wants(Product::MaskThresh)),
+            report: Report::new(frames, outputs.wants(Product::SampleFlags), sides),
+            outputs,
+        }
+    }
+
+    /// Combines the pixels `start .. start + len`, which are those of the outputs, by looking.
+    fn look(&mut self, direct: &Direct<T>, start: usize, len: usize) {
+        let job = self.job;
+        let mut pending = Pending::new(job.planes.len());
+        let (mut bytes, mut masks) = (Vec::new(), Vec::new());
+        let mut at = 0;
+        while at < len {
+            let lead = job.lead(start + at).min(len - at);
+            let whole =
+                lead == 0 && len - at >= LANES && job.runs(start + at, &mut bytes, &mut masks);
+            if !whole || !self.glance(direct, &bytes, &masks, &mut pending, at) {
+                let here = if lead > 0 { lead } else { LANES.min(len - at) };
+                self.load(start, at, here);
+                at += here;
+            } else {
+                at += LANES;
+            }
+        }
+        self.resolve(&mut pending);
+    }
+
+    /// Combines a whole block of the outputs from `at` on, but for the columns that something
+    /// happens to; returns whether that was possible.
+    fn glance(
+        &mut self,
+        direct: &Direct<T>,
+        bytes: &[&[u8]],
+        masks: &[Option<&[u8]>],
+        pending: &mut Pending<T>,
+        at: usize,
+    ) -> bool {
+        let Pending { look, seen, .. } = pending;
+        if !direct.block(bytes, &self.kit, look, seen) {
+            return false;
+        }
+        direct.store(seen, look, at, &mut self.outputs);
+        if !masks.is_empty() {
+            mark_masked(masks, &mut seen.marks);
+        }
+        let marked = reject::marked_lanes(&pending.seen.marks, LANES);
+        let mut rest = &marked[..];
+        while !rest.is_empty() {
+            let room = LANES - pending.spots.len();
+            let (now, later) = rest.split_at(rest.len().min(room));
+            direct.columns(bytes, now, &mut pending.columns, pending.spots.len());
+            for (row, mask) in self.scratch.masks.iter_mut().zip(masks) {
+                let to = &mut row.0[pending.spots.len()..];
+                match mask {
+                    Some(mask) => {
+                        for (to, l) in to.iter_mut().zip(now) {
+                            *to = mask[usize::from(*l)];
+                        }
+                    }
+                    None => to[..now.len()].fill(0),
+                }
+            }
+            pending.spots.extend(now.iter().map(|l| at + usize::from(*l)));
+            if pending.spots.len() == LANES {
+                self.resolve(pending);
+            }
+            rest = later;
+        }
+        true
+    }
+
+    /// Combines the pending columns.
+    fn resolve(&mut self, pending: &mut Pending<T>) {
+        let len = pending.spots.len();
+        if len > 0 {
+            for row in &mut pending.columns {
+                row.0[len..].fill(T::ZERO);
+            }
+            for row in &mut self.scratch.masks {
+                row.0[len..].fill(0);
+            }
+            let odd = pending.columns.iter().any(|row| row.0.iter().any(|x| !x.is_finite()));
+            let place = Place { start: 0, len, spots: Spots::Each(&pending.spots) };
+            self.report.reset();
+            let v = &mut pending.columns;
+            let (absent, premasked) =
+                prepare(self.job, place, v, odd, &self.kit, &mut self.scratch, &mut self.report);
+            self.combine(place, v, absent, premasked);
+            pending.spots.clear();
+        }
+    }
+
+    /// Combines `len` pixels of the outputs from `at` on, where the first one is `start` in the
+    /// planes, by loading them.
+    fn load(&mut self, start: usize, at: usize, len: usize) {
+        let frames = self.job.planes.len();
+        let end = at + len;
+        for at in (at..end).step_by(LANES * BLOCKS) {
+            let here = (end - at).min(LANES * BLOCKS);
+            let mut stack = std::mem::take(&mut self.stack);
+            let infinite = load(self.job, start + at, here, &mut stack);
+            for ((v, not_finite), at) in
+                stack.chunks_exact_mut(frames).zip(infinite).zip((at..at + here).step_by(LANES))
+            {
+                let len = (end - at).min(LANES);
+                let place = Place { start: start + at, len, spots: Spots::Run(at, len) };
+                self.report.reset();
+                if self.job.masked {
+                    load_masks(self.job, place.start, len, &mut self.scratch);
+                }
+                let (absent, premasked) = prepare(
+                    self.job,
+                    place,
+                    v,
+                    not_finite,
+                    &self.kit,
+                    &mut self.scratch,
+                    &mut self.report,
+                );
+                self.combine(place, v, absent, premasked);
+            }
+            self.stack = stack;
+        }
+    }
+
+    /// Rejects and combines the samples of a block and writes the products.
+    fn combine(&mut self, place: Place, v: &mut [Row<T>], mut absent: bool, premasked: bool) {
+        let Self { job, kit, scratch, report, outputs, .. } = self;
+        let plan = job.plan;
+        let w = place.len.next_multiple_of(16);
+        let before = report.samples.is_some().then(|| v.to_vec());
+        let mut settled = None;
+        if plan.independent && (premasked || plan.steps.len() > 1) {
+            scratch.used.clear();
+            scratch.used.extend_from_slice(v);
+            if premasked {
+                drop_masked(kit, &mut scratch.used, &scratch.masks, w);
+            }
+            let any = absent;
+            for (i, step) in plan.steps.iter().enumerate() {
+                scratch.judged.clear();
+                scratch.judged.extend_from_slice(v);
+                let mut judged = any;
+                let room = &mut scratch.dense;
+                let pooled = pooled_row(job, i, place);
+                apply(kit, step, &mut scratch.judged, w, &mut judged, room, report, pooled, None);
+                report.count_sides(&scratch.used);
+                absent |= judged;
+                kit.ops.drop_absent(&mut scratch.used, &scratch.judged, w);
+            }
+            v.copy_from_slice(&scratch.used);
+            absent |= premasked;
+        } else {
+            let known =
+                if job.scaled && plan.transform_after { None } else { plan.statistic.center() };
+            for (i, step) in plan.steps.iter().enumerate() {
+                let pooled = pooled_row(job, i, place);
+                let room = &mut scratch.dense;
+                settled = apply(kit, step, v, w, &mut absent, room, report, pooled, known);
+            }
+        }
+        if let Some(before) = before {
+            let available = |k: usize, l: usize| before[k].0[l].f64().is_finite();
+            report.flag_if(sample_flags::ALGORITHM, sample_flags::INPUT_MASK, |k, l| {
+                available(k, l) && v[k].0[l].f64().is_nan()
+            });
+        }
+        if job.scaled && plan.transform_after {
+            absent |= transform(job, v, w, report);
+            settled = None;
+        }
+        let weights = if job.weighted {
+            load_weights(job, place, scratch);
+            Weights::PerSample(&scratch.weights)
+        } else {
+            Weights::PerFrame(&job.weights)
+        };
+        let combined = statistic::combine(kit, plan, &weights, v, w, absent, settled);
+        store(kit, v, &scratch.outside, &combined, report, place, outputs);
+    }
+}
+
+/// Columns that a look does not settle, on their way to the others.
+struct Pending<T> {
+    look: Look<T>,
+    seen: Seen,
+    columns: Vec<Row<T>>,
+    /// Where they belong in the outputs.
+    spots: Vec<usize>,
+}
+
+impl<T: Work> Pending<T> {
+    fn new(frames: usize) -> Self {
+        let columns = vec![Row::filled(T::ZERO); frames];
+        Self {
+            look: Look::new(),
+            seen: Seen::new(frames),
+            columns,
+            spots: Vec::with_capacity(LANES),
+        }
+    }
+}
+
+/// Everything before the rejection, the masks being loaded; tells whether any sample is absent and
+/// whether any is masked.
 fn prepare<T: Work>(
     job: &Job<T>,
     place: Place,
@@ -290,7 +488,7 @@ fn prepare<T: Work>(
 ) -> (bool, bool) {
     let w = place.len.next_multiple_of(16);
     let mut absent = screen(job, v, w, not_finite, scratch, report);
-    let premasked = job.masked && load_masks(job, place, scratch, report);
+    let premasked = job.masked && note_masks(place.len, scratch, report);
     if premasked && !job.plan.independent {
         drop_masked(kit, v, &scratch.masks, w);
         absent = true;
@@ -299,6 +497,19 @@ fn prepare<T: Work>(
         absent |= transform(job, v, w, report);
     }
     (absent, premasked)
+}
+
+/// Marks the lanes where some sample is masked.
+fn mark_masked(masks: &[Option<&[u8]>], marks: &mut Row<u8>) {
+    let mut any = Row::filled(0_u8);
+    for mask in masks.iter().flatten() {
+        for (any, byte) in any.0.iter_mut().zip(*mask) {
+            *any |= byte;
+        }
+    }
+    for l in 0..LANES {
+        marks.0[l] |= u8::from(any.0[l] != 0);
+    }
 }
 
 /// The scatter of the image row that every lane is in, if step `i` pools over rows.
@@ -328,17 +539,21 @@ fn pool_line<T: Work>(job: &Job<T>, i: usize, start: usize, line: usize) -> f64 
         return f64::NAN;
     };
     let levels = levels.as_deref().unwrap_or(&[Level::SAME]);
-    let mut kit = Kit::new(job.ops, job.wide, &job.network, job.exact);
+    let mut kit = Kit::new(job.ops, job.wide, &job.network);
     let mut stack = vec![Row::filled(T::NAN); job.planes.len() * BLOCKS];
     let mut scratch = Scratch::new(job, false);
     let mut report = Report::new(0, false, false);
     let (mut total, mut samples) = (0.0, 0_u64);
     for at in (start..start + line).step_by(LANES) {
-        let place = Place { start: at, len: (start + line - at).min(LANES), at: 0 };
+        let len = (start + line - at).min(LANES);
+        let place = Place { start: at, len, spots: Spots::Run(0, len) };
         let w = place.len.next_multiple_of(16);
         let [not_finite, ..] = load(job, place.start, place.len, &mut stack);
         let v = &mut stack[..job.planes.len()];
         report.reset();
+        if job.masked {
+            load_masks(job, place.start, place.len, &mut scratch);
+        }
         let (mut absent, _) = prepare(job, place, v, not_finite, &kit, &mut scratch, &mut report);
         if !job.plan.independent {
             for (before, step) in job.plan.steps[..i].iter().enumerate() {
@@ -481,21 +696,21 @@ fn drop_masked<T: Work>(kit: &Kit<T>, v: &mut [Row<T>], masks: &[Row<u8>], w: us
     }
 }
 
-/// Loads the masks of a block; returns whether any sample is masked.
-fn load_masks<T: Work>(
-    job: &Job<T>,
-    place: Place,
-    scratch: &mut Scratch<T>,
-    report: &mut Report,
-) -> bool {
-    let Place { start, len, .. } = place;
-    let mut any = Row::filled(0_u8);
+/// Loads the masks of a block.
+fn load_masks<T: Work>(job: &Job<T>, start: usize, len: usize, scratch: &mut Scratch<T>) {
     for (plane, row) in job.planes.iter().zip(&mut scratch.masks) {
         let Some(view) = &plane.mask else { continue };
         *row = Row::filled(0);
         view.runs(job.shape, start, len, |offset, bytes| {
             row.0[offset..offset + bytes.len()].copy_from_slice(bytes);
         });
+    }
+}
+
+/// Flags what is masked; returns whether anything is.
+fn note_masks<T: Work>(len: usize, scratch: &Scratch<T>, report: &mut Report) -> bool {
+    let mut any = Row::filled(0_u8);
+    for row in &scratch.masks {
         for l in 0..LANES {
             any.0[l] |= row.0[l];
         }
@@ -550,7 +765,7 @@ fn store<T: Work>(
     place: Place,
     outputs: &mut Outputs,
 ) {
-    let Place { len, at, .. } = place;
+    let Place { len, spots, .. } = place;
     let extremes = (outputs.wants(Product::Low) || outputs.wants(Product::Upp)).then(|| {
         if let Some(limits) = &report.limits {
             return **limits;
@@ -560,34 +775,34 @@ fn store<T: Work>(
         (widen(&min, &combined.n), widen(&max, &combined.n))
     });
     outputs.each(|product, buffer| match product {
-        Product::Image => buffer.put(at, len, &combined.image),
-        Product::Uncertainty => buffer.put(at, len, &combined.uncertainty),
-        Product::NUsed => buffer.put_counts(at, len, &combined.n),
-        Product::Mask => buffer.put_bytes(at, len, |l| u8::from(combined.n.0[l] == 0)),
+        Product::Image => buffer.put(spots, &combined.image),
+        Product::Uncertainty => buffer.put(spots, &combined.uncertainty),
+        Product::NUsed => buffer.put_counts(spots, &combined.n),
+        Product::Mask => buffer.put_bytes(spots, &Row(combined.n.0.map(|n| u8::from(n == 0)))),
         Product::Low => {
             if let Some((low, _)) = &extremes {
-                buffer.put(at, len, low);
+                buffer.put(spots, low);
             }
         }
         Product::Upp => {
             if let Some((_, upp)) = &extremes {
-                buffer.put(at, len, upp);
+                buffer.put(spots, upp);
             }
         }
-        Product::Std => buffer.put(at, len, &report.std),
-        Product::Nit => buffer.put_bytes(at, len, |l| report.nit.0[l]),
-        Product::OutputFlags => buffer.put_bytes(at, len, |l| report.flags.0[l]),
-        Product::NRejectedLow => buffer.put_counts(at, len, &report.n_low),
-        Product::NRejectedHigh => buffer.put_counts(at, len, &report.n_high),
+        Product::Std => buffer.put(spots, &report.std),
+        Product::Nit => buffer.put_bytes(spots, &report.nit),
+        Product::OutputFlags => buffer.put_bytes(spots, &report.flags),
+        Product::NRejectedLow => buffer.put_counts(spots, &report.n_low),
+        Product::NRejectedHigh => buffer.put_counts(spots, &report.n_high),
         Product::MaskRej => {
-            buffer.put_cube(at, len, |k, l| u8::from(v[k].0[l].f64().is_nan()));
+            buffer.put_cube(spots, |k| Row(v[k].0.map(|x| u8::from(!x.present()))));
         }
         Product::MaskThresh => {
-            buffer.put_cube(at, len, |k, l| outside.get(k).map_or(0, |row| row.0[l]));
+            buffer.put_cube(spots, |k| outside.get(k).copied().unwrap_or(Row::filled(0)));
         }
         Product::SampleFlags => {
             if let Some(samples) = &report.samples {
-                buffer.put_cube(at, len, |k, l| samples[k].0[l]);
+                buffer.put_cube(spots, |k| samples[k]);
             }
         }
     });

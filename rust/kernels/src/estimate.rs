@@ -11,9 +11,6 @@ pub(crate) struct Kit<'a, T: Work> {
     pub ops: &'static Ops<T>,
     pub wide: &'static Ops<f64>,
     pub network: &'a Comparators,
-    /// Samples are integers of at most 16 bits, so that their distances from a median are exact in
-    /// the workspace type.
-    pub exact: bool,
     /// Rows of the stack, sorted or filled.
     pub rows: Vec<Row<T>>,
     /// Rows in double precision.
@@ -21,13 +18,8 @@ pub(crate) struct Kit<'a, T: Work> {
 }
 
 impl<'a, T: Work> Kit<'a, T> {
-    pub fn new(
-        ops: &'static Ops<T>,
-        wide: &'static Ops<f64>,
-        network: &'a Comparators,
-        exact: bool,
-    ) -> Self {
-        Self { ops, wide, network, exact, rows: Vec::new(), doubles: Vec::new() }
+    pub fn new(ops: &'static Ops<T>, wide: &'static Ops<f64>, network: &'a Comparators) -> Self {
+        Self { ops, wide, network, rows: Vec::new(), doubles: Vec::new() }
     }
 
     /// Number of samples in every lane.
@@ -79,11 +71,10 @@ impl<'a, T: Work> Kit<'a, T> {
         }
     }
 
-    /// Spread of every lane about `about`, a center of the given kind; NaN where it is undefined.
+    /// Spread of every lane about `about`; NaN where it is undefined.
     pub fn spread(
         &mut self,
         which: Spread,
-        kind: Center,
         about: &Row<f64>,
         v: &[Row<T>],
         w: usize,
@@ -93,8 +84,7 @@ impl<'a, T: Work> Kit<'a, T> {
         match which {
             Spread::Std { ddof } => self.variance(about, ddof, true, v, w, n, absent),
             Spread::Mad { factor } => {
-                let exact = self.exact && matches!(kind, Center::Median | Center::LowerMedian);
-                let mut mad = self.median_deviation(exact, about, v, w, n, absent);
+                let mut mad = self.median_deviation(about, v, w, n, absent);
                 for value in &mut mad.0 {
                     *value *= factor;
                 }
@@ -139,10 +129,9 @@ impl<'a, T: Work> Kit<'a, T> {
         total
     }
 
-    /// Median of |x - a|, in the workspace type if that is `exact`.
+    /// Median of |x - a|, in the workspace type if that is exact.
     fn median_deviation(
         &mut self,
-        exact: bool,
         about: &Row<f64>,
         v: &[Row<T>],
         w: usize,
@@ -150,25 +139,22 @@ impl<'a, T: Work> Kit<'a, T> {
         absent: bool,
     ) -> Row<f64> {
         // The same buffers serve both precisions: distances first, then the network's rows.
-        if exact {
-            let mut distances = std::mem::take(&mut self.rows);
-            let needed = v.len() * if v.len() > DEEPEST { 2 } else { 1 };
-            distances.resize(needed.max(distances.len()), Row::filled(T::NAN));
-            let (own, spare) = distances.split_at_mut(v.len());
-            self.ops.deviations(v, w, about, own);
-            let mad = median(self.ops, self.network, spare, own, w, n, absent, false);
-            self.rows = distances;
-            mad
-        } else {
+        let needed = v.len() * if v.len() > DEEPEST { 2 } else { 1 };
+        let mut distances = std::mem::take(&mut self.rows);
+        distances.resize(needed.max(distances.len()), Row::filled(T::NAN));
+        let (own, spare) = distances.split_at_mut(v.len());
+        let exact = self.ops.deviations(v, w, about, own);
+        let mad = exact.then(|| median(self.ops, self.network, spare, own, w, n, absent, false));
+        self.rows = distances;
+        mad.unwrap_or_else(|| {
             let mut distances = std::mem::take(&mut self.doubles);
-            let needed = v.len() * if v.len() > DEEPEST { 2 } else { 1 };
             distances.resize(needed.max(distances.len()), Row::filled(f64::NAN));
             let (own, spare) = distances.split_at_mut(v.len());
             self.ops.wide_deviations(v, w, about, own);
             let mad = median(self.wide, self.network, spare, own, w, n, absent, false);
             self.doubles = distances;
             mad
-        }
+        })
     }
 
     /// The stack in ascending order, absent samples last.

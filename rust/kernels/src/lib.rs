@@ -27,10 +27,12 @@
 
 mod column;
 mod combine;
+mod direct;
 pub mod dispatch;
 mod error;
 mod estimate;
 mod grow;
+mod look;
 mod order;
 mod outputs;
 pub mod plan;

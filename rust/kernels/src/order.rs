@@ -1,21 +1,41 @@
 //! Sorting networks: the same compare-exchanges whatever the samples, so that a whole row of pixels
 //! is sorted by the instructions that would sort one.
 
-use crate::sample::{Row, Work};
+use crate::sample::{Key, Row, Work, LANES};
 
 /// Stack depth as a type.
 pub(crate) struct Depth<const N: usize>;
 
-/// A straight-line network for `N` frames.
+/// What a network sorts.
+pub(crate) trait Order: Copy {
+    /// The two values in ascending order. By value, and by comparison and selection only:
+    /// this is what the compiler turns into one minimum and one maximum instruction.
+    fn order(a: Self, b: Self) -> (Self, Self);
+}
+
+impl<K: Copy + PartialOrd> Order for K {
+    #[inline(always)]
+    fn order(a: Self, b: Self) -> (Self, Self) {
+        (if b < a { b } else { a }, if b < a { a } else { b })
+    }
+}
+
+/// Straight-line code for `N` frames.
 pub(crate) trait Network<const N: usize> {
-    /// Lane `l` of every frame.
-    fn gather<T: Work>(rows: &[Row<T>; N], l: usize) -> [T; N];
+    /// Lane `l` of every frame, turned into something to sort.
+    fn gather<R: Copy, K>(planes: &[&[R; LANES]; N], l: usize, key: impl Fn(R) -> K) -> [K; N];
     /// In ascending order. Outputs that are not used cost nothing.
-    fn sort<T: Work>(v: [T; N]) -> [T; N];
+    fn sort<K: Order>(v: [K; N]) -> [K; N];
     /// Absent samples become +inf.
     fn pad<T: Work>(v: [T; N]) -> [T; N];
     /// Absent samples become +inf and -inf alternately: the median stays in the middle.
-    fn balance<T: Work>(v: [T; N]) -> [T; N];
+    fn balance<K: Key>(v: [K; N]) -> [K; N];
+    /// `f(... f(f(a, v0), v1) ...)`.
+    fn fold<K: Copy, A>(v: [K; N], a: A, f: impl Fn(A, K) -> A) -> A;
+    /// The same with the first and last of every run of N/2 + 1.
+    fn spans<K: Copy, A>(v: [K; N], a: A, f: impl Fn(A, K, K) -> A) -> A;
+    /// The same with the first and last of every run of N/2.
+    fn short_spans<K: Copy, A>(v: [K; N], a: A, f: impl Fn(A, K, K) -> A) -> A;
     /// Stores to lane `l` of every frame.
     fn scatter<T: Work>(v: [T; N], rows: &mut [Row<T>; N], l: usize);
 }
@@ -32,9 +52,8 @@ fn present_or<T: Work>(x: T, fill: T) -> T {
 
 /// The sample or the next fill value, and the fill values for the next frame.
 #[inline(always)]
-#[allow(clippy::eq_op)]
-fn balanced<T: Work>(x: T, fill: T, next: T) -> (T, T, T) {
-    let here = x == x;
+fn balanced<K: Key>(x: K, fill: K, next: K) -> (K, K, K) {
+    let here = x.present();
     (if here { x } else { fill }, if here { fill } else { next }, if here { next } else { fill })
 }
 

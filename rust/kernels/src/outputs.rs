@@ -183,44 +183,77 @@ impl<'a> Outputs<'a> {
     }
 }
 
-impl Buffer<'_> {
-    /// Stores real numbers.
-    pub(crate) fn put(&mut self, at: usize, len: usize, row: &Row<f64>) {
+/// Where the lanes of a block go.
+#[derive(Clone, Copy)]
+pub(crate) enum Spots<'a> {
+    /// To pixels that follow each other: the first one, and how many.
+    Run(usize, usize),
+    /// Each to a pixel of its own.
+    Each(&'a [usize]),
+}
+
+impl Spots<'_> {
+    /// Copies lanes.
+    #[inline(always)]
+    fn put<A: Copy, B>(self, to: &mut [B], from: &[A; LANES], convert: impl Fn(A) -> B) {
         match self {
-            Self::F64(b) => b[at..at + len].copy_from_slice(&row.0[..len]),
-            Self::F32(b) => {
-                for (to, from) in b[at..at + len].iter_mut().zip(&row.0) {
-                    *to = *from as f32;
+            Spots::Run(at, len) => {
+                for (to, from) in to[at..at + len].iter_mut().zip(from) {
+                    *to = convert(*from);
                 }
             }
+            Spots::Each(spots) => {
+                for (at, from) in spots.iter().zip(from) {
+                    to[*at] = convert(*from);
+                }
+            }
+        }
+    }
+}
+
+impl Buffer<'_> {
+    /// Stores real numbers.
+    pub(crate) fn put(&mut self, spots: Spots, row: &Row<f64>) {
+        match self {
+            Self::F64(b) => spots.put(b, &row.0, |x| x),
+            Self::F32(b) => spots.put(b, &row.0, |x| x as f32),
             _ => {}
         }
     }
 
     /// Stores counts, saturating.
-    pub(crate) fn put_counts(&mut self, at: usize, len: usize, row: &Row<u32>) {
+    pub(crate) fn put_counts(&mut self, spots: Spots, row: &Row<u32>) {
         if let Self::U16(b) = self {
-            for (to, from) in b[at..at + len].iter_mut().zip(&row.0) {
-                *to = u16::try_from(*from).unwrap_or(u16::MAX);
-            }
+            spots.put(b, &row.0, |n| n.min(u32::from(u16::MAX)) as u16);
         }
     }
 
     /// Stores bytes.
-    pub(crate) fn put_bytes(&mut self, at: usize, len: usize, value: impl Fn(usize) -> u8) {
+    pub(crate) fn put_bytes(&mut self, spots: Spots, row: &Row<u8>) {
         if let Self::U8(b) = self {
-            for (l, to) in b[at..at + len].iter_mut().enumerate().take(LANES) {
-                *to = value(l);
-            }
+            spots.put(b, &row.0, |x| x);
         }
     }
 
     /// Stores a byte per sample.
-    pub(crate) fn put_cube(&mut self, at: usize, len: usize, value: impl Fn(usize, usize) -> u8) {
+    pub(crate) fn put_cube(&mut self, spots: Spots, row_of: impl Fn(usize) -> Row<u8>) {
         if let Self::Cube(planes) = self {
             for (k, plane) in planes.iter_mut().enumerate() {
-                for (l, to) in plane[at..at + len].iter_mut().enumerate().take(LANES) {
-                    *to = value(k, l);
+                spots.put(plane, &row_of(k).0, |x| x);
+            }
+        }
+    }
+
+    /// Stores the same small number everywhere.
+    pub(crate) fn fill(&mut self, at: usize, len: usize, value: u8) {
+        match self {
+            Self::U8(b) => b[at..at + len].fill(value),
+            Self::U16(b) => b[at..at + len].fill(u16::from(value)),
+            Self::F32(b) => b[at..at + len].fill(f32::from(value)),
+            Self::F64(b) => b[at..at + len].fill(f64::from(value)),
+            Self::Cube(planes) => {
+                for plane in planes {
+                    plane[at..at + len].fill(value);
                 }
             }
         }

@@ -97,6 +97,20 @@ impl<'a> View<'a> {
         self.big_endian
     }
 
+    /// The bytes of the pixels `start .. start + len`, if they follow each other.
+    #[inline]
+    pub(crate) fn run(&self, shape: &Shape, start: usize, len: usize) -> Option<&'a [u8]> {
+        let size = self.dtype.size();
+        if shape.outer.is_empty() {
+            return self.bytes.get(self.origin + start * size..)?.get(..len * size);
+        }
+        let mut found = None;
+        self.runs(shape, start, len, |offset, bytes| {
+            found = (offset == 0 && bytes.len() == len * size).then_some(bytes);
+        });
+        found
+    }
+
     /// Calls `visit(offset, bytes)` for each contiguous run of the pixels `start .. start + len`,
     /// where `offset` counts pixels from `start`.
     #[inline]

@@ -5,7 +5,7 @@
 //! order, so that their bits depend on nothing but the samples.
 
 use crate::estimate::half_sum;
-use crate::order::{middle, Depth, Network};
+use crate::order::{middle, Depth, Network, Order};
 use crate::sample::{Row, Work, LANES};
 
 /// Whole vectors only: lets the compiler drop the remainder of every loop.
@@ -225,19 +225,25 @@ pub fn add_weighted<T: Work>(
     }
 }
 
-/// |x - a| in single or double precision; an absent sample stays absent.
+/// |x - a| in single or double precision; an absent sample stays absent. Returns whether that is
+/// exact where it is in double precision.
 #[inline(always)]
 pub fn deviations<T: Work, D: Work>(
     rows: &[Row<T>],
     w: usize,
     about: &Row<f64>,
     out: &mut [Row<D>],
-) {
+) -> bool {
+    let mut rounded = 0_u32;
     for (to, from) in out.iter_mut().zip(rows) {
         for l in 0..lanes(w) {
-            to.0[l] = D::convert((from.0[l].f64() - about.0[l]).abs());
+            let exact = (from.0[l].f64() - about.0[l]).abs();
+            let d = D::convert(exact);
+            rounded |= u32::from((d.f64() != exact) & present(exact));
+            to.0[l] = d;
         }
     }
+    rounded == 0
 }
 
 /// |x - a| in double precision.
@@ -342,6 +348,64 @@ pub fn any_outside<T: Work>(
     }
 }
 
+/// Marks the lanes where some sample may be outside `center - down * s .. center + up * s`, all that
+/// is known being the extremes and `spread`, from which s is `factor` times its root (`root`) or
+/// itself. Where no mark is, no sample is outside in double precision.
+///
+/// With e = [`Work::EPSILON`], a sum of squares in the precision of the workspace is wrong by less
+/// than (n/2 + 6) e of itself, and the center that it is about by less than e (|c| + offset) and e
+/// times the distance of two neighbours, `offset` being what keys were less than samples; together
+/// with the rounding of the reference this changes s by less than (2n + 32) e of itself and
+/// 8 e (|c| + offset), and a distance from the center by less than 4 e (|c| + offset). A median
+/// distance is wrong by less than that.
+#[inline(always)]
+pub fn beyond<T: Work>(
+    center: &Row<f64>,
+    extremes: &[Row<T>; 2],
+    spread: &Row<T>,
+    root: bool,
+    factor: f64,
+    limits: (f64, f64),
+    offset: f64,
+    equal_is_inside: bool,
+    marks: &mut Row<u8>,
+) {
+    let factor = T::convert(factor);
+    let (down, up) = (T::convert(limits.0), T::convert(limits.1));
+    let (slack, offset) = (T::convert(4.0 * T::EPSILON.f64()), T::convert(offset));
+    let (tiny, huge) = (T::convert(T::SOUND.0), T::convert(T::SOUND.1));
+    let mut s = *spread;
+    if root {
+        for l in 0..LANES {
+            s.0[l] = s.0[l].sqrt();
+        }
+    }
+    for l in 0..LANES {
+        let (min, max) = (extremes[0].0[l], extremes[1].0[l]);
+        let c = T::convert(center.0[l]);
+        let wrong = slack * (offset + c.abs());
+        let s = s.0[l] * factor - (wrong + wrong);
+        let inside = (c - min + wrong <= down * s) & (max - c + wrong <= up * s);
+        let sound = (spread.0[l] > tiny) & (spread.0[l] < huge);
+        marks.0[l] = u8::from(!(inside & sound | (equal_is_inside & (min == max))));
+    }
+}
+
+/// Marks the lanes where the distance of some sample from the center may not be exact in the
+/// precision of the workspace: it is where the center is a number of that precision and nowhere
+/// more than twice or less than half a sample (Sterbenz 1974).
+#[inline(always)]
+pub fn inexact<T: Work>(center: &Row<f64>, extremes: &[Row<T>; 2], marks: &mut Row<u8>) {
+    for l in 0..LANES {
+        let (min, max) = (extremes[0].0[l], extremes[1].0[l]);
+        let c = T::convert(center.0[l]);
+        let positive = (min > T::ZERO) & (max <= min + min);
+        let negative = (max < T::ZERO) & (min >= max + max);
+        let exact = (c.f64() == center.0[l]) & (positive | negative);
+        marks.0[l] |= u8::from(!(exact | (min == max)));
+    }
+}
+
 /// Marks the lanes with fewer than `nkeep` samples or an undefined center or spread.
 #[inline(always)]
 pub fn attention(
@@ -418,7 +482,7 @@ pub fn exchange<T: Work>(rows: &mut [Row<T>], w: usize, comparators: &[(u32, u32
         let (a, b) = (rows[i], rows[j]);
         let (mut low, mut high) = (a, b);
         for l in 0..lanes(w) {
-            (low.0[l], high.0[l]) = T::order(a.0[l], b.0[l]);
+            (low.0[l], high.0[l]) = Order::order(a.0[l], b.0[l]);
         }
         rows[i] = low;
         rows[j] = high;
@@ -437,16 +501,18 @@ pub fn middle_pair<T: Work, const N: usize>(
     Depth<N>: Network<N>,
 {
     let Ok(rows) = <&[Row<T>; N]>::try_from(rows) else { return };
+    let planes = rows.each_ref().map(|row| &row.0);
     let (i, j) = middle(N);
     if absent {
         for l in 0..lanes(w) {
-            let sorted = Depth::<N>::sort(Depth::<N>::balance(Depth::<N>::gather(rows, l)));
+            let sorted =
+                Depth::<N>::sort(Depth::<N>::balance(Depth::<N>::gather(&planes, l, |x| x)));
             low.0[l] = sorted[i];
             high.0[l] = sorted[j];
         }
     } else {
         for l in 0..lanes(w) {
-            let sorted = Depth::<N>::sort(Depth::<N>::gather(rows, l));
+            let sorted = Depth::<N>::sort(Depth::<N>::gather(&planes, l, |x| x));
             low.0[l] = sorted[i];
             high.0[l] = sorted[j];
         }
@@ -463,8 +529,9 @@ where
     else {
         return;
     };
+    let planes = rows.each_ref().map(|row| &row.0);
     for l in 0..lanes(w) {
-        let sorted = Depth::<N>::sort(Depth::<N>::pad(Depth::<N>::gather(rows, l)));
+        let sorted = Depth::<N>::sort(Depth::<N>::pad(Depth::<N>::gather(&planes, l, |x| x)));
         Depth::<N>::scatter(sorted, out, l);
     }
 }

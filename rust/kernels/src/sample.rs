@@ -1,6 +1,7 @@
 //! Samples: the types pixels come in, the two types they are worked on in, and the way between.
 
 use std::fmt::Debug;
+use std::ops::{Add, Mul, Sub};
 
 /// Pixels that travel together through a kernel. 128 lanes fill whole vectors at every SIMD level,
 /// and the rows of a stack of 31 frames stay in the first-level cache.
@@ -91,7 +92,23 @@ macro_rules! convert {
             }
         )*
         /// The type of a workspace: `f32` or `f64`. An absent sample is a NaN.
-        pub trait Work: Copy + Debug + PartialOrd + Send + Sync + 'static $(+ Convert<$from>)* {
+        pub trait Work:
+            Key<Work = Self> + Debug + Send + Sync + 'static
+            + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self>
+            $(+ Convert<$from>)*
+        {
+            /// 0.
+            const ZERO: Self;
+            /// 0.5.
+            const HALF: Self;
+            /// Half the distance from 1 to the next number.
+            const EPSILON: Self;
+            /// Sums of squares between these suffer neither underflow nor overflow that matters.
+            const SOUND: (f64, f64);
+            /// |x|.
+            fn abs(self) -> Self;
+            /// The square root.
+            fn sqrt(self) -> Self;
             /// The mark of an absent sample.
             const NAN: Self;
             /// Above every sample.
@@ -106,18 +123,24 @@ macro_rules! convert {
             fn up(bound: f64) -> Self;
             /// The largest value not above `bound`.
             fn down(bound: f64) -> Self;
-            /// The two values in ascending order. By value, and by comparison and selection only:
-            /// this is what the compiler turns into one minimum and one maximum instruction.
-            #[inline(always)]
-            fn order(a: Self, b: Self) -> (Self, Self) {
-                (if b < a { b } else { a }, if b < a { a } else { b })
-            }
         }
     };
 }
 convert!(u8, i8, u16, i16, u32, i32, u64, i64, f32, f64);
 
 impl Work for f64 {
+    const ZERO: Self = 0.0;
+    const HALF: Self = 0.5;
+    const EPSILON: Self = f64::EPSILON / 2.0;
+    const SOUND: (f64, f64) = (1e-280, 1e300);
+    #[inline(always)]
+    fn abs(self) -> Self {
+        f64::abs(self)
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        f64::sqrt(self)
+    }
     const NAN: Self = f64::NAN;
     const INFINITY: Self = f64::INFINITY;
     const NEG_INFINITY: Self = f64::NEG_INFINITY;
@@ -140,6 +163,18 @@ impl Work for f64 {
 }
 
 impl Work for f32 {
+    const ZERO: Self = 0.0;
+    const HALF: Self = 0.5;
+    const EPSILON: Self = f32::EPSILON / 2.0;
+    const SOUND: (f64, f64) = (1e-28, 1e37);
+    #[inline(always)]
+    fn abs(self) -> Self {
+        f32::abs(self)
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        f32::sqrt(self)
+    }
     const NAN: Self = f32::NAN;
     const INFINITY: Self = f32::INFINITY;
     const NEG_INFINITY: Self = f32::NEG_INFINITY;
@@ -178,6 +213,161 @@ fn beside(x: f32, step: i32) -> f32 {
     let away = if bits < 0 { -step } else { step };
     let zero = if step > 0 { 1_i32 } else { i32::MIN | 1 };
     f32::from_bits(if x == 0.0 { zero } else { bits.wrapping_add(away) } as u32)
+}
+
+/// What a sample is while it is compared with others: the number itself, or a 16-bit integer, of
+/// which twice as many fit in a vector.
+pub trait Key: Copy + PartialOrd {
+    /// The workspace type that holds every key exactly.
+    type Work: Work;
+    /// Something that grows with the magnitude.
+    type Magnitude: Copy + Ord + Default;
+    /// A running sum in frame order, exact or in double precision.
+    type Sum: Copy + Default;
+    /// Stand-ins for absent samples: not below, and not above any sample.
+    const HIGHEST: Self;
+    /// See `HIGHEST`.
+    const LOWEST: Self;
+    /// Whether it is a sample.
+    fn present(self) -> bool;
+    /// Its magnitude; that of NaN is above all others.
+    fn magnitude(self) -> Self::Magnitude;
+    /// Whether a magnitude is that of a sample.
+    fn is_real(magnitude: Self::Magnitude) -> bool;
+    /// The key as a number.
+    fn work(self) -> Self::Work;
+    /// The sample of which it is the key, `offset` less if that is an integer.
+    fn value(self, offset: f64) -> Self::Work;
+    /// Adds a key to a sum.
+    fn add(self, sum: Self::Sum) -> Self::Sum;
+    /// The sum as a number.
+    fn total(sum: Self::Sum) -> f64;
+}
+
+macro_rules! float_key {
+    ($type:ty, $bits:ty) => {
+        impl Key for $type {
+            type Work = Self;
+            type Magnitude = $bits;
+            type Sum = f64;
+            const HIGHEST: Self = <$type>::INFINITY;
+            const LOWEST: Self = <$type>::NEG_INFINITY;
+            #[inline(always)]
+            #[allow(clippy::eq_op)]
+            fn present(self) -> bool {
+                self == self
+            }
+            #[inline(always)]
+            fn magnitude(self) -> $bits {
+                self.to_bits() & (<$bits>::MAX >> 1)
+            }
+            #[inline(always)]
+            fn is_real(magnitude: $bits) -> bool {
+                magnitude < <$type>::INFINITY.to_bits()
+            }
+            #[inline(always)]
+            fn work(self) -> Self {
+                self
+            }
+            #[inline(always)]
+            fn value(self, _offset: f64) -> Self {
+                self
+            }
+            #[inline(always)]
+            fn add(self, sum: f64) -> f64 {
+                sum + Work::f64(self)
+            }
+            #[inline(always)]
+            fn total(sum: f64) -> f64 {
+                sum
+            }
+        }
+    };
+}
+float_key!(f32, u32);
+float_key!(f64, u64);
+
+/// A single float as an integer that sorts alike: for floats that have just been made from bytes,
+/// of which the compiler finds the integer minimum, and not that of floats.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+pub(crate) struct Ordered(i32);
+
+impl Ordered {
+    /// The key of a float given by its bits, and back.
+    #[inline(always)]
+    pub fn new(bits: i32) -> Self {
+        Self(bits ^ ((bits >> 31) & i32::MAX))
+    }
+}
+
+impl Key for Ordered {
+    type Work = f32;
+    type Magnitude = i32;
+    type Sum = f64;
+    const HIGHEST: Self = Self(i32::MAX);
+    const LOWEST: Self = Self(i32::MIN);
+    #[inline(always)]
+    fn present(self) -> bool {
+        Self::is_real(self.magnitude())
+    }
+    #[inline(always)]
+    fn magnitude(self) -> i32 {
+        Self::new(self.0).0 & i32::MAX
+    }
+    #[inline(always)]
+    fn is_real(magnitude: i32) -> bool {
+        magnitude < f32::INFINITY.to_bits() as i32
+    }
+    #[inline(always)]
+    fn work(self) -> f32 {
+        f32::from_bits(Self::new(self.0).0 as u32)
+    }
+    #[inline(always)]
+    fn value(self, _offset: f64) -> f32 {
+        self.work()
+    }
+    #[inline(always)]
+    fn add(self, sum: f64) -> f64 {
+        sum + f64::from(self.work())
+    }
+    #[inline(always)]
+    fn total(sum: f64) -> f64 {
+        sum
+    }
+}
+
+impl Key for i16 {
+    type Work = f32;
+    type Magnitude = ();
+    type Sum = i32;
+    const HIGHEST: Self = i16::MAX;
+    const LOWEST: Self = i16::MIN;
+    #[inline(always)]
+    fn present(self) -> bool {
+        true
+    }
+    #[inline(always)]
+    fn magnitude(self) {}
+    #[inline(always)]
+    fn is_real((): ()) -> bool {
+        true
+    }
+    #[inline(always)]
+    fn work(self) -> f32 {
+        f32::from(self)
+    }
+    #[inline(always)]
+    fn value(self, offset: f64) -> f32 {
+        f32::from(self) + offset as f32
+    }
+    #[inline(always)]
+    fn add(self, sum: i32) -> i32 {
+        sum + i32::from(self)
+    }
+    #[inline(always)]
+    fn total(sum: i32) -> f64 {
+        f64::from(sum)
+    }
 }
 
 /// Reads raw samples into a workspace row; `flip` is XORed into every integer before conversion

@@ -114,7 +114,11 @@ fn uncertainty<T: Work>(
         (Statistic::Mean, Center::Mean) | (Statistic::Median, Center::Median) => *image,
         _ => kit.center(center, v, w, n, absent),
     };
-    let mut row = kit.spread(spread, center, &about, v, w, n, absent);
+    error_of(kind, kit.spread(spread, &about, v, w, n, absent), n)
+}
+
+/// The error of the mean, median or sum from the spread of the samples.
+pub(crate) fn error_of(kind: Uncertainty, mut row: Row<f64>, n: &Row<u32>) -> Row<f64> {
     for l in 0..LANES {
         let n = f64::from(n.0[l]);
         row.0[l] /= n.sqrt();

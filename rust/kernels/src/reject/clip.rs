@@ -4,6 +4,8 @@
 //! The first pass runs over all lanes of the block. Few pixels need another one, so these are
 //! moved together into fewer vectors for the passes that follow.
 
+use std::ops::Deref;
+
 use crate::estimate::Kit;
 use crate::plan::{Center, Clip, Level, NanRule, Noise, Revert, Rule};
 use crate::reject::{count_back, output_flags, sample_flags, Report, HIGH, LOW};
@@ -110,30 +112,45 @@ pub(crate) fn clip<T: Work>(
         let mut pass = clipping.evaluate(kit, current, &lanes, *absent);
         let marks = clipping.attention(kit, current, &lanes, &pass);
         clipping.note_calm(&lanes, &pass, &marks);
-        let marked: Vec<u16> =
-            (0..lanes.width as u16).filter(|j| marks.0[usize::from(*j)] != 0).collect();
+        let marked = marked_lanes(&marks, lanes.width);
         if marked.is_empty() {
             break;
         }
-        // From here on only the lanes where something happens, moved together.
-        lanes.keep(&marked);
-        pass.keep(&marked);
+        // From here on only the lanes where something happens, moved together unless they are
+        // most of those at hand.
+        if 4 * marked.len() < 3 * lanes.width {
+            if is_dense {
+                retire(dense, v, lanes.columns(), &marked);
+                compact(dense, &marked);
+            }
+            lanes.keep(&marked);
+            pass.keep(&marked);
+            if !is_dense {
+                gather(v, dense, lanes.columns());
+                is_dense = true;
+            }
+        }
+        let current = if is_dense { &mut dense[..] } else { &mut *v };
+        pass.count(kit, current, lanes.width);
+        let mut again = Row::filled(0);
+        for j in 0..lanes.width {
+            again.0[j] = u8::from(clipping.judge(current, &mut lanes, &mut pass, j));
+        }
+        pass.drop_outside(kit, current, lanes.width);
+        *absent = true;
+        let again = marked_lanes(&again, lanes.width);
         if is_dense {
-            compact(dense, &marked);
-        } else {
+            retire(dense, v, lanes.columns(), &again);
+            compact(dense, &again);
+            lanes.keep(&again);
+        } else if again.len() < lanes.width {
+            lanes.keep(&again);
             gather(v, dense, lanes.columns());
             is_dense = true;
         }
-        pass.count(kit, dense, lanes.width);
-        let again: Vec<u16> = (0..lanes.width)
-            .filter(|j| clipping.judge(dense, &mut lanes, &mut pass, *j))
-            .map(|j| j as u16)
-            .collect();
-        pass.drop_outside(kit, dense, lanes.width);
+    }
+    if is_dense {
         scatter(dense, v, lanes.columns());
-        *absent = true;
-        lanes.keep(&again);
-        compact(dense, &again);
     }
     if spoiled && step.nan_rule == NanRule::RejectAll {
         *absent = true;
@@ -404,7 +421,7 @@ impl Clipping<'_> {
                 let about =
                     if about.is_some() { kit.center(kind, v, w, n, absent) } else { center };
                 match levels {
-                    None => (kit.spread(*spread, kind, &about, v, w, n, absent), Vec::new()),
+                    None => (kit.spread(*spread, &about, v, w, n, absent), Vec::new()),
                     Some(levels) => {
                         let roots: Vec<_> =
                             levels.iter().map(|level| roots(level, &about)).collect();
@@ -618,6 +635,46 @@ fn compact<T: Work>(dense: &mut [Row<T>], kept: &[u16]) {
             row.0[to] = row.0[usize::from(*from)];
         }
         row.0[kept.len()..end].fill(T::NAN);
+    }
+}
+
+/// Some of the lanes of a block, in order.
+pub(crate) struct Chosen {
+    lanes: [u16; LANES],
+    len: usize,
+}
+
+impl Deref for Chosen {
+    type Target = [u16];
+
+    fn deref(&self) -> &[u16] {
+        &self.lanes[..self.len]
+    }
+}
+
+/// The lanes with a mark, which is 1, of the first `width`.
+pub(crate) fn marked_lanes(marks: &Row<u8>, width: usize) -> Chosen {
+    // Without branches: which lanes are marked cannot be foretold.
+    let (mut lanes, mut len) = ([0; LANES], 0);
+    for (lane, mark) in (0..).zip(&marks.0[..width]) {
+        lanes[len % LANES] = lane;
+        len += usize::from(*mark & 1);
+    }
+    Chosen { lanes, len }
+}
+
+/// Copies the lanes of `dense` that are not `kept` back to their columns.
+fn retire<T: Work>(dense: &[Row<T>], v: &mut [Row<T>], columns: &[u16], kept: &[u16]) {
+    let mut gone = Row::filled(1);
+    for j in kept {
+        gone.0[usize::from(*j)] = 0;
+    }
+    let gone = marked_lanes(&gone, columns.len());
+    for (from, to) in dense.iter().zip(v) {
+        for j in gone.iter() {
+            let j = usize::from(*j);
+            to.0[usize::from(columns[j])] = from.0[j];
+        }
     }
 }
 

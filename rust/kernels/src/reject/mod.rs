@@ -4,7 +4,7 @@ mod clip;
 mod extrema;
 mod pclip;
 
-pub(crate) use clip::{clip, roots, Settled};
+pub(crate) use clip::{clip, marked_lanes, roots, Settled};
 pub(crate) use extrema::{extrema, range};
 pub(crate) use pclip::pclip;
 

@@ -1,0 +1,334 @@
+//! Blocks of plain planes: a look tells all about the lanes where nothing is rejected, which are
+//! most. The others are copied out and go the general way, many together.
+
+use crate::dispatch::{Looks, Sight};
+use crate::estimate::Kit;
+use crate::look::{Look, Manner};
+use crate::order::DEEPEST;
+use crate::outputs::{Buffer, Outputs, Product, Spots};
+use crate::plan::{
+    Center, Clip, Level, Noise, Plan, Rule, Spread, Statistic, Step, Uncertainty, MAD_TO_STD,
+};
+use crate::plane::Plane;
+use crate::sample::{DType, Row, Work, LANES};
+use crate::statistic::{self, widen, Combined};
+
+/// How to look at the blocks of a job.
+pub(crate) struct Direct<'a, T: Work> {
+    looks: &'static Looks<T>,
+    manner: Manner,
+    sights: Vec<Sight>,
+    plan: &'a Plan,
+    clip: Option<&'a Clip>,
+    frames: usize,
+    with_std: bool,
+    /// Whether a median distance is asked for that may have been rounded.
+    rounds: bool,
+}
+
+/// What is known of a block after a look.
+pub(crate) struct Seen {
+    pub combined: Combined,
+    /// Center of the only pass.
+    pub center: Row<f64>,
+    /// Spread of the only pass.
+    pub std: Row<f64>,
+    /// 1 for the lanes of which this is not true.
+    pub marks: Row<u8>,
+}
+
+impl Seen {
+    pub fn new(frames: usize) -> Self {
+        let none = Row::filled(f64::NAN);
+        let combined = Combined { n: Row::filled(frames as u32), image: none, uncertainty: none };
+        Self { combined, center: none, std: none, marks: Row::filled(0) }
+    }
+}
+
+/// What all planes have in common: type, whether the most significant byte comes first, and whether
+/// FITS has flipped the sign.
+pub(crate) type Common = (DType, bool, bool);
+
+/// What all planes have in common, if they are plain.
+pub(crate) fn common(planes: &[Plane]) -> Option<Common> {
+    let of = |plane: &Plane| {
+        let plain = plane.is_unscaled() && plane.fits.is_none_or(|fits| fits.is_plain());
+        let flipped = plane.fits.is_some_and(|fits| fits.unsigned);
+        plain.then_some((plane.pixels.dtype(), plane.pixels.big_endian(), flipped))
+    };
+    let first = of(planes.first()?)?;
+    planes.iter().all(|plane| of(plane) == Some(first)).then_some(first)
+}
+
+impl<'a, T: Work> Direct<'a, T> {
+    /// The way to look, if a look can tell what the plan asks for.
+    pub fn new(
+        looks: &'static Looks<T>,
+        (dtype, _, flipped): Common,
+        frames: usize,
+        plan: &'a Plan,
+        outputs: &Outputs,
+    ) -> Option<Self> {
+        if frames > DEEPEST {
+            return None;
+        }
+        let unsigned = (dtype == DType::U16) != flipped;
+        let (flip, offset) = match dtype {
+            DType::U16 | DType::I16 if unsigned => {
+                (if flipped { 0 } else { 0x8000 }, f64::from(0x8000))
+            }
+            DType::U16 | DType::I16 => (if flipped { 0x8000 } else { 0 }, 0.0),
+            _ => (0, 0.0),
+        };
+        let clip = match &plan.steps[..] {
+            [] => None,
+            [Step::Clip(clip)] if is_common(clip, frames) => Some(clip),
+            _ => return None,
+        };
+        let mut sights = Vec::new();
+        match plan.statistic {
+            Statistic::Mean | Statistic::Sum => sights.push(Sight::Total),
+            Statistic::Median | Statistic::LowerMedian => sights.push(Sight::Ranks),
+            _ => return None,
+        }
+        let lower = clip.map_or(plan.statistic == Statistic::LowerMedian, |clip| {
+            clip.center == Center::LowerMedian
+        });
+        if let Some(clip) = clip {
+            // The other median would need another distance.
+            match (clip.center, &clip.rule) {
+                (Center::Mean, Rule::Scatter { spread: Spread::Mad { .. }, .. }) => return None,
+                (Center::Mean, _) => sights.push(Sight::Moments),
+                (_, Rule::Scatter { spread: Spread::Mad { .. }, .. }) => sights.push(Sight::Mad),
+                _ => sights.push(Sight::Std),
+            }
+        }
+        match plan.uncertainty {
+            None => {}
+            Some(Uncertainty::StdError | Uncertainty::StdSum) => sights.push(Sight::Total),
+            Some(Uncertainty::MadError)
+                if !lower && matches!(sights[..], [Sight::Ranks] | [Sight::Ranks, Sight::Mad]) =>
+            {
+                sights.push(Sight::Mad);
+            }
+            _ => return None,
+        }
+        let extremes = outputs.wants(Product::Low) || outputs.wants(Product::Upp);
+        if extremes && clip.is_some_and(|clip| matches!(clip.rule, Rule::Linear { .. })) {
+            return None;
+        }
+        if extremes || plan.thresholds.is_some() {
+            if !sights.iter().any(|sight| sight.tells_extremes()) {
+                let mean = matches!(plan.statistic, Statistic::Mean | Statistic::Sum);
+                sights.push(if mean { Sight::Moments } else { Sight::Std });
+            }
+        }
+        // One look can tell what several are asked for.
+        sights.dedup();
+        let all = sights.clone();
+        sights.retain(|sight| !all.iter().any(|other| other.covers(*sight)));
+        let between = if lower { 0.0 } else { 0.5 };
+        let with_std = clip.is_some() && outputs.wants(Product::Std);
+        let with_mad = plan.uncertainty == Some(Uncertainty::MadError)
+            || with_std && sights.contains(&Sight::Mad);
+        Some(Self {
+            looks,
+            manner: Manner { flip, offset, between },
+            sights,
+            plan,
+            clip,
+            frames,
+            with_std,
+            rounds: with_mad && dtype == DType::F32,
+        })
+    }
+
+    /// Looks at a block; returns whether that is possible.
+    pub fn block(
+        &self,
+        bytes: &[&[u8]],
+        kit: &Kit<T>,
+        look: &mut Look<T>,
+        seen: &mut Seen,
+    ) -> bool {
+        let mut odd = false;
+        for sight in &self.sights {
+            let Some(found) = self.looks.look(*sight, bytes, self.manner, look) else {
+                return false;
+            };
+            odd |= found;
+        }
+        seen.marks.0.fill(0);
+        if let Some(clip) = self.clip {
+            self.center(clip.center, kit, look, &seen.combined.n, &mut seen.center);
+            self.judge(clip, bytes, kit, look, seen);
+        }
+        let Seen { combined: Combined { n, image, uncertainty }, center, marks, .. } = seen;
+        if let Some((low, high)) = self.plan.thresholds {
+            let (low, high) = (Row::filled(T::up(low)), Row::filled(T::down(high)));
+            kit.ops.any_outside(&look.extremes, LANES, &low, &high, marks);
+        }
+        if odd {
+            for l in 0..LANES {
+                marks.0[l] |= look.odd.0[l];
+            }
+        }
+        match self.plan.statistic.center() {
+            None => *image = look.total,
+            Some(which) if self.clip.is_some_and(|clip| clip.center == which) => {
+                *image = *center;
+            }
+            Some(which) => self.center(which, kit, look, n, image),
+        }
+        if self.rounds {
+            kit.ops.inexact(image, &look.extremes, marks);
+        }
+        match self.plan.uncertainty {
+            None => {}
+            Some(Uncertainty::MadError) => {
+                let spread = Row(look.spread.0.map(|mad| mad.f64() * MAD_TO_STD));
+                *uncertainty = statistic::error_of(Uncertainty::MadError, spread, n);
+            }
+            Some(kind) => {
+                let mut mean = Row::filled(f64::NAN);
+                self.center(Center::Mean, kit, look, n, &mut mean);
+                self.std(&mean, 0, bytes, kit, n, uncertainty);
+                *uncertainty = statistic::error_of(kind, *uncertainty, n);
+            }
+        }
+        true
+    }
+
+    fn center(
+        &self,
+        which: Center,
+        kit: &Kit<T>,
+        look: &Look<T>,
+        n: &Row<u32>,
+        out: &mut Row<f64>,
+    ) {
+        match which {
+            Center::Mean | Center::Trimmed => {
+                *out = look.total;
+                kit.ops.divide(out, n);
+            }
+            Center::Median | Center::LowerMedian => {
+                let lower = which == Center::LowerMedian;
+                kit.ops.median(&look.low, &look.high, n, self.frames % 2 == 1, lower, out);
+            }
+        }
+    }
+
+    /// The standard deviation about `center`, to the last bit.
+    fn std(
+        &self,
+        center: &Row<f64>,
+        ddof: usize,
+        bytes: &[&[u8]],
+        kit: &Kit<T>,
+        n: &Row<u32>,
+        out: &mut Row<f64>,
+    ) {
+        self.looks.exact_squares(bytes, self.manner, center, out);
+        kit.ops.variance(out, n, ddof as f64, true);
+    }
+
+    /// Marks the lanes where the clipping may reject something.
+    fn judge(&self, clip: &Clip, bytes: &[&[u8]], kit: &Kit<T>, look: &Look<T>, seen: &mut Seen) {
+        let Seen { combined: Combined { n, .. }, center, std, marks } = seen;
+        let (mut down, mut up) = (None, None);
+        match &clip.rule {
+            Rule::Scatter { spread, .. } => {
+                let (n_frames, e) = (self.frames as f64, T::EPSILON.f64());
+                let (root, factor) = match spread {
+                    Spread::Std { ddof } => (true, 1.0 / (n_frames - *ddof as f64).sqrt()),
+                    Spread::Mad { factor } => (false, *factor),
+                };
+                kit.ops.beyond(
+                    center,
+                    &look.extremes,
+                    &look.spread,
+                    root,
+                    factor * (1.0 - (2.0 * n_frames + 32.0) * e),
+                    (clip.low, clip.high),
+                    self.manner.offset,
+                    // In double precision equal samples can differ from their mean.
+                    clip.center != Center::Mean || self.plan.single,
+                    marks,
+                );
+                if self.with_std {
+                    match spread {
+                        Spread::Std { ddof } => self.std(center, *ddof, bytes, kit, n, std),
+                        Spread::Mad { factor } => {
+                            *std = Row(look.spread.0.map(|mad| mad.f64() * factor));
+                        }
+                    }
+                }
+                return;
+            }
+            Rule::Noise { frames, .. } => *std = Row(center.0.map(|c| frames[0].sigma(c))),
+            Rule::Linear { low_scale, upp_scale } => {
+                *std = Row::filled(1.0);
+                down = Some(Row(center.0.map(|c| low_scale * c)));
+                up = Some(Row(center.0.map(|c| upp_scale * c)));
+            }
+            Rule::Pooled { .. } => {}
+        }
+        let (mut low, mut high) = (Row::filled(T::NAN), Row::filled(T::NAN));
+        let down = down.as_ref().unwrap_or(center);
+        kit.ops.bounds(down, std, clip.low, clip.high, &mut low, &mut high);
+        if let Some(up) = &up {
+            let mut other = low;
+            kit.ops.bounds(up, std, clip.low, clip.high, &mut other, &mut high);
+        }
+        kit.ops.any_outside(&look.extremes, LANES, &low, &high, marks);
+        kit.ops.attention(n, 0, center, std, marks);
+    }
+
+    /// Copies marked columns to `out` from lane `at` on.
+    pub fn columns(&self, bytes: &[&[u8]], lanes: &[u16], out: &mut [Row<T>], at: usize) {
+        self.looks.columns(bytes, self.manner, lanes, out, at);
+    }
+
+    /// Writes every product of a block of which all lanes are as seen.
+    pub fn store(&self, seen: &Seen, look: &Look<T>, at: usize, outputs: &mut Outputs) {
+        let (n, spots) = (&seen.combined.n, Spots::Run(at, LANES));
+        outputs.each(|product, buffer: &mut Buffer| match product {
+            Product::Image => buffer.put(spots, &seen.combined.image),
+            Product::Uncertainty => buffer.put(spots, &seen.combined.uncertainty),
+            Product::NUsed => buffer.put_counts(spots, n),
+            Product::Low => buffer.put(spots, &widen(&look.extremes[0], n)),
+            Product::Upp => buffer.put(spots, &widen(&look.extremes[1], n)),
+            Product::Std => buffer.put(spots, &seen.std),
+            Product::Nit => buffer.fill(at, LANES, 1),
+            Product::Mask
+            | Product::OutputFlags
+            | Product::NRejectedLow
+            | Product::NRejectedHigh
+            | Product::MaskRej
+            | Product::MaskThresh
+            | Product::SampleFlags => buffer.fill(at, LANES, 0),
+        });
+    }
+}
+
+/// Whether nothing but center, spread and extremes enters the first pass, and lanes where it
+/// rejects nothing are done.
+fn is_common(clip: &Clip, frames: usize) -> bool {
+    let about = match &clip.rule {
+        Rule::Scatter { about, spread, levels } => {
+            let free = !matches!(spread, Spread::Std { ddof } if *ddof >= frames);
+            (levels.is_none() && free).then_some(about)
+        }
+        Rule::Noise { about, frames } => {
+            (frames[..] == [Noise { level: Level::SAME, ..frames[0] }]).then_some(about)
+        }
+        Rule::Linear { .. } => Some(&None),
+        Rule::Pooled { .. } => None,
+    };
+    about.is_some_and(|about| about.is_none_or(|about| about == clip.center))
+        && clip.center != Center::Trimmed
+        && clip.maxiters != Some(0)
+        && clip.nkeep <= frames
+        && clip.min_samples <= frames
+}

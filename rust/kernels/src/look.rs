@@ -1,0 +1,313 @@
+//! A first look at a block, straight from the planes: center, spread and extremes of every lane,
+//! without a copy of the samples. Nine lanes in ten need no more than that.
+//!
+//! Every plane is read by an instruction of its own (the networks' code is straight-line), which is
+//! what lets the processor follow as many streams as there are frames. Loops run over lanes; all
+//! that is between a load and a store stays in registers.
+
+use crate::order::{middle, Depth, Network};
+use crate::sample::{Convert, Key, Ordered, Row, Work, LANES};
+
+/// How raw samples become keys.
+pub(crate) trait Source {
+    /// As they are stored.
+    type Raw: Copy;
+    /// As they are compared.
+    type Key: Key;
+    /// The samples of a block of a plane, if there are as many as that.
+    fn lanes(bytes: &[u8]) -> Option<&[Self::Raw; LANES]>;
+    /// A sample; `flip` is XORed into integers.
+    fn key(raw: Self::Raw, flip: u16) -> Self::Key;
+}
+
+macro_rules! sources {
+    ($( $(#[$doc:meta])* $name:ident: $size:literal, $key:ty, |$raw:ident, $flip:ident| $value:expr; )*) => {$(
+        $(#[$doc])*
+        pub(crate) struct $name;
+
+        impl Source for $name {
+            type Raw = [u8; $size];
+            type Key = $key;
+            #[inline(always)]
+            fn lanes(bytes: &[u8]) -> Option<&[[u8; $size]; LANES]> {
+                bytes.as_chunks::<$size>().0.first_chunk()
+            }
+            #[inline(always)]
+            fn key($raw: [u8; $size], $flip: u16) -> $key {
+                $value
+            }
+        }
+    )*};
+}
+sources! {
+    /// 16-bit integers, the least significant byte first.
+    Little16: 2, i16, |raw, flip| (u16::from_le_bytes(raw) ^ flip) as i16;
+    /// 16-bit integers, the most significant byte first.
+    Big16: 2, i16, |raw, flip| (u16::from_be_bytes(raw) ^ flip) as i16;
+    /// Single precision, the least significant byte first.
+    LittleF32: 4, f32, |raw, _flip| f32::from_le_bytes(raw);
+    /// Single precision, the most significant byte first.
+    BigF32: 4, Ordered, |raw, _flip| Ordered::new(i32::from_be_bytes(raw));
+    /// Double precision of the processor's own byte order.
+    NativeF64: 8, f64, |raw, _flip| f64::from_ne_bytes(raw);
+}
+
+/// What a look finds, lane by lane. Only what was asked for is written.
+pub(crate) struct Look<T> {
+    /// The two middle ranks.
+    pub low: Row<T>,
+    /// See `low`.
+    pub high: Row<T>,
+    /// Smallest and largest sample.
+    pub extremes: [Row<T>; 2],
+    /// Sum in frame order.
+    pub total: Row<f64>,
+    /// The sum of (x - c)^2, or the median of |x - c|, in the precision of the workspace, where c
+    /// is as near to the center.
+    pub spread: Row<T>,
+    /// 1 for the lanes that have a NaN or infinite sample: nothing else is known of these. Only
+    /// written where there are any.
+    pub odd: Row<u8>,
+}
+
+impl<T: Work> Look<T> {
+    pub fn new() -> Self {
+        Self {
+            low: Row::filled(T::NAN),
+            high: Row::filled(T::NAN),
+            extremes: [Row::filled(T::NAN); 2],
+            total: Row::filled(f64::NAN),
+            spread: Row::filled(T::NAN),
+            odd: Row::filled(0),
+        }
+    }
+}
+
+/// How a look is to be taken.
+#[derive(Clone, Copy)]
+pub(crate) struct Manner {
+    /// See [`Source::key`].
+    pub flip: u16,
+    /// What is to be added to a key.
+    pub offset: f64,
+    /// Where between two middle ranks the center is: 0.5, or 0 for the lower one.
+    pub between: f64,
+}
+
+/// Samples of `N` frames by reference: a lane is a pixel.
+pub(crate) type Samples<'a, R, const N: usize> = [&'a [R; LANES]; N];
+
+/// The samples of `N` planes, if there are as many, of a whole block each.
+#[inline(always)]
+pub(crate) fn planes<'a, S: Source, const N: usize>(
+    planes: &[&'a [u8]],
+) -> Option<Samples<'a, S::Raw, N>> {
+    let planes = <&[&[u8]; N]>::try_from(planes).ok()?;
+    let mut out = [S::lanes(planes[0])?; N];
+    for (to, from) in out.iter_mut().zip(planes) {
+        *to = S::lanes(from)?;
+    }
+    Some(out)
+}
+
+/// Keys as numbers.
+#[inline(always)]
+fn values<K: Key>(keys: &[K; LANES], offset: f64, out: &mut Row<K::Work>) {
+    for l in 0..LANES {
+        out.0[l] = keys[l].value(offset);
+    }
+}
+
+/// Notes the lanes with samples that are not finite; returns whether there are any.
+#[inline(always)]
+fn odd<K: Key>(largest: &[K::Magnitude; LANES], odd: &mut Row<u8>) -> bool {
+    let worst = largest.iter().fold(Default::default(), |worst: K::Magnitude, m| worst.max(*m));
+    if K::is_real(worst) {
+        return false;
+    }
+    for l in 0..LANES {
+        odd.0[l] = u8::from(!K::is_real(largest[l]));
+    }
+    true
+}
+
+/// The two middle ranks. Like all looks, tells whether some sample is not finite.
+#[inline(always)]
+pub(crate) fn ranks<S: Source, const N: usize>(
+    planes: &Samples<S::Raw, N>,
+    manner: Manner,
+    look: &mut Look<<S::Key as Key>::Work>,
+) -> bool
+where
+    Depth<N>: Network<N>,
+{
+    let (mut low, mut high) = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
+    let mut largest = [Default::default(); LANES];
+    let (i, j) = middle(N);
+    for l in 0..LANES {
+        let v = Depth::<N>::gather(planes, l, |raw| S::key(raw, manner.flip));
+        largest[l] = Depth::<N>::fold(v, Default::default(), |m, x| x.magnitude().max(m));
+        let v = Depth::<N>::sort(v);
+        (low[l], high[l]) = (v[i], v[j]);
+    }
+    values(&low, manner.offset, &mut look.low);
+    values(&high, manner.offset, &mut look.high);
+    odd::<S::Key>(&largest, &mut look.odd)
+}
+
+/// The sum.
+#[inline(always)]
+pub(crate) fn total<S: Source, const N: usize>(
+    planes: &Samples<S::Raw, N>,
+    manner: Manner,
+    look: &mut Look<<S::Key as Key>::Work>,
+) -> bool
+where
+    Depth<N>: Network<N>,
+{
+    let mut largest = [Default::default(); LANES];
+    for l in 0..LANES {
+        let v = Depth::<N>::gather(planes, l, |raw| S::key(raw, manner.flip));
+        largest[l] = Depth::<N>::fold(v, Default::default(), |m, x| x.magnitude().max(m));
+        let sum = Depth::<N>::fold(v, Default::default(), |sum, x| x.add(sum));
+        look.total.0[l] = S::Key::total(sum) + N as f64 * manner.offset;
+    }
+    odd::<S::Key>(&largest, &mut look.odd)
+}
+
+/// Sum, extremes, and the sum of squares about the mean.
+#[inline(always)]
+pub(crate) fn moments<S: Source, const N: usize>(
+    planes: &Samples<S::Raw, N>,
+    manner: Manner,
+    look: &mut Look<<S::Key as Key>::Work>,
+) -> bool
+where
+    Depth<N>: Network<N>,
+{
+    let (mut min, mut max) = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
+    let mut largest = [Default::default(); LANES];
+    for l in 0..LANES {
+        let v = Depth::<N>::gather(planes, l, |raw| S::key(raw, manner.flip));
+        largest[l] = Depth::<N>::fold(v, Default::default(), |m, x| x.magnitude().max(m));
+        let sum = S::Key::total(Depth::<N>::fold(v, Default::default(), |sum, x| x.add(sum)));
+        min[l] = Depth::<N>::fold(v, v[0], |m, x| if x < m { x } else { m });
+        max[l] = Depth::<N>::fold(v, v[0], |m, x| if x > m { x } else { m });
+        let mean = <S::Key as Key>::Work::convert(sum / N as f64);
+        look.spread.0[l] = squares::<S::Key, N>(v, mean);
+        look.total.0[l] = sum + N as f64 * manner.offset;
+    }
+    values(&min, manner.offset, &mut look.extremes[0]);
+    values(&max, manner.offset, &mut look.extremes[1]);
+    odd::<S::Key>(&largest, &mut look.odd)
+}
+
+/// Middle ranks, extremes, and the spread about the median: the sum of squares, or with `MAD` the
+/// median distance.
+#[inline(always)]
+pub(crate) fn sorted<S: Source, const N: usize, const MAD: bool>(
+    planes: &Samples<S::Raw, N>,
+    manner: Manner,
+    look: &mut Look<<S::Key as Key>::Work>,
+) -> bool
+where
+    Depth<N>: Network<N>,
+{
+    let (mut low, mut high) = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
+    let (mut min, mut max) = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
+    let mut largest = [Default::default(); LANES];
+    let between = <S::Key as Key>::Work::convert(manner.between);
+    let (i, j) = middle(N);
+    for l in 0..LANES {
+        let v = Depth::<N>::gather(planes, l, |raw| S::key(raw, manner.flip));
+        largest[l] = Depth::<N>::fold(v, Default::default(), |m, x| x.magnitude().max(m));
+        let v = Depth::<N>::sort(v);
+        (low[l], high[l], min[l], max[l]) = (v[i], v[j], v[0], v[N - 1]);
+        let (a, b) = (v[i].work(), v[j].work());
+        let center = if N % 2 == 1 { b } else { a + (b - a) * between };
+        look.spread.0[l] = if MAD {
+            median_distance::<S::Key, N>(v, center)
+        } else {
+            squares::<S::Key, N>(v, center)
+        };
+    }
+    values(&low, manner.offset, &mut look.low);
+    values(&high, manner.offset, &mut look.high);
+    values(&min, manner.offset, &mut look.extremes[0]);
+    values(&max, manner.offset, &mut look.extremes[1]);
+    odd::<S::Key>(&largest, &mut look.odd)
+}
+
+/// sum (x - c)^2 in two parts, in single precision for single precision.
+#[inline(always)]
+fn squares<K: Key, const N: usize>(v: [K; N], center: K::Work) -> K::Work
+where
+    Depth<N>: Network<N>,
+{
+    let zero = K::Work::ZERO;
+    let (a, b) = Depth::<N>::fold(v, (zero, zero), |(a, b), x| {
+        let d = x.work() - center;
+        (b, a + d * d)
+    });
+    a + b
+}
+
+/// The median of |x - c| of sorted samples: the nearest k samples are neighbours, so the k-th
+/// distance is the least, over all runs of k, of that of the farther end.
+#[inline(always)]
+fn median_distance<K: Key, const N: usize>(v: [K; N], center: K::Work) -> K::Work
+where
+    Depth<N>: Network<N>,
+{
+    let farther = |least: K::Work, first: K, last: K| {
+        let (below, above) = (center - first.work(), last.work() - center);
+        let farther = if below > above { below } else { above };
+        if farther < least {
+            farther
+        } else {
+            least
+        }
+    };
+    let upper = Depth::<N>::spans(v, K::Work::INFINITY, farther);
+    if N % 2 == 1 {
+        upper
+    } else {
+        let lower = Depth::<N>::short_spans(v, K::Work::INFINITY, farther);
+        lower + (upper - lower) * K::Work::HALF
+    }
+}
+
+/// Copies the columns `lanes` of the planes to the lanes of `out` from `at` on.
+#[inline(always)]
+pub(crate) fn columns<S: Source>(
+    planes: &[&[u8]],
+    manner: Manner,
+    lanes: &[u16],
+    out: &mut [Row<<S::Key as Key>::Work>],
+    at: usize,
+) {
+    for (plane, row) in planes.iter().zip(out) {
+        let Some(plane) = S::lanes(plane) else { continue };
+        for (to, l) in row.0[at..].iter_mut().zip(lanes) {
+            *to = S::key(plane[usize::from(*l) % LANES], manner.flip).value(manner.offset);
+        }
+    }
+}
+
+/// sum (x - a)^2 in frame order and double precision.
+#[inline(always)]
+pub(crate) fn exact_squares<S: Source>(
+    planes: &[&[u8]],
+    manner: Manner,
+    about: &Row<f64>,
+    total: &mut Row<f64>,
+) {
+    *total = Row::filled(0.0);
+    for plane in planes {
+        let Some(plane) = S::lanes(plane) else { continue };
+        for l in 0..LANES {
+            let d = S::key(plane[l], manner.flip).value(manner.offset).f64() - about.0[l];
+            total.0[l] += d * d;
+        }
+    }
+}
