@@ -11,6 +11,7 @@ use crate::plan::{Center, Clip, Level, NanRule, Plan, Rule, Step};
 use crate::plane::{Plane, Shape};
 use crate::pool;
 use crate::prefetch::prefetch;
+use crate::propagate::{self, gather_flags, load_reals, Propagation};
 use crate::reject::{self, output_flags, sample_flags, Report, Settled};
 use crate::sample::{DType, Row, Work, LANES};
 use crate::statistic::{self, widen, Weights};
@@ -54,6 +55,7 @@ pub fn combine(
     if threads == Some(0) {
         return Err(Error::option("n_threads", 0, "at least 1"));
     }
+    propagate::check(planes, plan, &outputs)?;
     let level = Simd::current()?;
     if plan.single {
         run(Job::<f32>::new(planes, shape, plan, level), outputs, threads)
@@ -75,6 +77,8 @@ struct Job<'a, T: Work> {
     scaled: bool,
     masked: bool,
     weighted: bool,
+    /// For what needs variances.
+    propagation: Option<Propagation<'a>>,
     /// Scatter of every image row, for every step that pools; else nothing.
     pooled: Vec<Vec<f64>>,
     /// Whether a step asks which lanes have a sample that is not finite.
@@ -98,9 +102,11 @@ impl<'a, T: Work> Job<'a, T> {
             weights: planes.iter().map(|plane| plane.weight).collect(),
             exact: plan.single && !scaled && planes.iter().all(small),
             scaled,
-            masked: planes.iter().any(|plane| plane.mask.is_some()),
-            weighted: plan.statistic.takes_weights()
-                && planes.iter().any(|plane| plane.weights.is_some()),
+            masked: plan.ivar || planes.iter().any(|plane| plane.mask.is_some()),
+            weighted: plan.ivar
+                || plan.statistic.takes_weights()
+                    && planes.iter().any(|plane| plane.weights.is_some()),
+            propagation: None,
             pooled: Vec::new(),
             spoils: plan
                 .steps
@@ -114,6 +120,7 @@ fn run<T: Work>(mut job: Job<T>, outputs: Outputs, threads: Option<usize>) -> Re
     let pixels = job.shape.pixels();
     let useful = 1 + pixels.saturating_mul(job.planes.len()) / SAMPLES_PER_THREAD;
     let threads = threads.unwrap_or_else(pool::default_threads).min(useful);
+    job.propagation = Propagation::new(job.planes, job.shape, job.plan, &outputs);
     let pool = if threads > 1 { Some(pool::pool(threads)?) } else { None };
     for i in 0..job.plan.steps.len() {
         let mut lines = Vec::new();
@@ -269,12 +276,22 @@ fn block<T: Work>(
         settled = None;
     }
     let weights = if job.weighted {
-        load_weights(job, place, scratch);
+        if !plan.ivar {
+            load_weights(job, place, scratch);
+        }
         Weights::PerSample(&scratch.weights)
     } else {
         Weights::PerFrame(&job.weights)
     };
-    let combined = statistic::combine(kit, plan, &weights, v, w, absent, settled);
+    let mut combined = statistic::combine(kit, plan, &weights, v, w, absent, settled);
+    if let Some(propagation) = job.propagation.as_ref().filter(|p| p.wanted) {
+        let (at, n, image) = ((place.start, len), &combined.n, &combined.image);
+        combined.uncertainty = propagation.uncertainty(kit, &weights, v, at, n, image);
+    }
+    if outputs.wants(Product::Dq) {
+        let (ops, at) = (job.ops, place.start);
+        combined.dq = Some(gather_flags(ops, job.planes, job.shape, at, len, v));
+    }
     store(kit, v, &scratch.outside, &combined, report, place, outputs);
 }
 
@@ -481,7 +498,8 @@ fn drop_masked<T: Work>(kit: &Kit<T>, v: &mut [Row<T>], masks: &[Row<u8>], w: us
     }
 }
 
-/// Loads the masks of a block; returns whether any sample is masked.
+/// Loads the masks of a block, and the weights if a sample without one is masked too; returns
+/// whether any sample is masked.
 fn load_masks<T: Work>(
     job: &Job<T>,
     place: Place,
@@ -500,6 +518,10 @@ fn load_masks<T: Work>(
             any.0[l] |= row.0[l];
         }
     }
+    if let Some(propagation) = job.propagation.as_ref().filter(|_| job.plan.ivar) {
+        let (weights, masks) = (&mut scratch.weights, &mut scratch.masks);
+        propagation.inverse_variances(job.wide, start, len, weights, masks, &mut any);
+    }
     for l in 0..len {
         if any.0[l] != 0 {
             report.flags.0[l] |= output_flags::PREMASKED;
@@ -516,10 +538,7 @@ fn load_weights<T: Work>(job: &Job<T>, place: Place, scratch: &mut Scratch<T>) {
             *row = Row::filled(plane.weight);
             continue;
         };
-        view.runs(job.shape, start, len, |offset, bytes| {
-            let to = &mut row.0[offset..len];
-            job.wide.load(view.dtype() as usize, view.big_endian(), bytes, to, 0);
-        });
+        load_reals(job.wide, view, job.shape, start, len, row);
     }
 }
 
@@ -563,6 +582,11 @@ fn store<T: Work>(
         Product::Image => buffer.put(at, len, &combined.image),
         Product::Uncertainty => buffer.put(at, len, &combined.uncertainty),
         Product::NUsed => buffer.put_counts(at, len, &combined.n),
+        Product::Dq => {
+            if let Some(dq) = &combined.dq {
+                buffer.put_words(at, len, dq);
+            }
+        }
         Product::Mask => buffer.put_bytes(at, len, |l| u8::from(combined.n.0[l] == 0)),
         Product::Low => {
             if let Some((low, _)) = &extremes {

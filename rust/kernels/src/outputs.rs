@@ -36,6 +36,8 @@ pub enum Kind {
     Byte,
     /// A 16-bit count per pixel.
     Count,
+    /// A 32-bit word per pixel.
+    Word,
     /// A byte per sample.
     Cube,
 }
@@ -63,6 +65,8 @@ products! {
     NRejectedLow = "n_rejected_low": Count;
     /// Samples rejected at the high side.
     NRejectedHigh = "n_rejected_high": Count;
+    /// Bits that are set in the flags of any sample used.
+    Dq = "dq": Word;
     /// 1 for every sample not used.
     MaskRej = "mask_rej": Cube;
     /// 1 for every sample outside the thresholds.
@@ -82,6 +86,8 @@ pub enum Buffer<'a> {
     U8(&'a mut [u8]),
     /// Counts.
     U16(&'a mut [u16]),
+    /// Words.
+    U32(&'a mut [u32]),
     /// One plane of bytes per frame.
     Cube(Vec<&'a mut [u8]>),
 }
@@ -106,6 +112,7 @@ impl<'a> Outputs<'a> {
             (Kind::Real, Buffer::F32(_) | Buffer::F64(_))
                 | (Kind::Byte, Buffer::U8(_))
                 | (Kind::Count, Buffer::U16(_))
+                | (Kind::Word, Buffer::U32(_))
                 | (Kind::Cube, Buffer::Cube(_))
         );
         if !fits {
@@ -132,6 +139,7 @@ impl<'a> Outputs<'a> {
                 Buffer::F64(b) => Error::same_length(product.name(), b.len(), pixels)?,
                 Buffer::U8(b) => Error::same_length(product.name(), b.len(), pixels)?,
                 Buffer::U16(b) => Error::same_length(product.name(), b.len(), pixels)?,
+                Buffer::U32(b) => Error::same_length(product.name(), b.len(), pixels)?,
                 Buffer::Cube(planes) => {
                     Error::same_length(product.name(), planes.len(), frames)?;
                     for plane in planes {
@@ -163,6 +171,10 @@ impl<'a> Outputs<'a> {
                 Buffer::U16(b) => {
                     let (x, y) = b.split_at_mut(mid);
                     (Buffer::U16(x), Buffer::U16(y))
+                }
+                Buffer::U32(b) => {
+                    let (x, y) = b.split_at_mut(mid);
+                    (Buffer::U32(x), Buffer::U32(y))
                 }
                 Buffer::Cube(planes) => {
                     let (x, y) = planes.into_iter().map(|p| p.split_at_mut(mid)).unzip();
@@ -203,6 +215,13 @@ impl Buffer<'_> {
             for (to, from) in b[at..at + len].iter_mut().zip(&row.0) {
                 *to = u16::try_from(*from).unwrap_or(u16::MAX);
             }
+        }
+    }
+
+    /// Stores words.
+    pub(crate) fn put_words(&mut self, at: usize, len: usize, row: &Row<u32>) {
+        if let Self::U32(b) = self {
+            b[at..at + len].copy_from_slice(&row.0[..len]);
         }
     }
 
