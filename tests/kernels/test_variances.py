@@ -329,8 +329,9 @@ def test_wrong_inverse_variance_weights():
         fail("weights: given", statistic="wmean", weights=weights, **options)
     fail("ivar", statistic="wmean", **(options | {"ivar": 3}))
     plan = planes.Plan("wmean", ivar=True)
-    with pytest.raises(ValueError, match="ivar: a column without variances"):
-        planes.combine_column(STACK[:, 0], plan)
+    for mask in (None, np.zeros(4, bool)):
+        with pytest.raises(ValueError, match="ivar: a column without variances"):
+            planes.combine_column(STACK[:, 0], plan, mask)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 //! One column of samples in plain sequential code: what the one-dimensional functions run, where a
 //! block of pixels would be a waste, and the truth that the kernels are tested against.
 
+mod propagated;
+
 use crate::error::{Error, Result};
 use crate::estimate::half_sum;
 use crate::plan::{
@@ -8,7 +10,7 @@ use crate::plan::{
     Statistic, Step, Uncertainty, MAD_TO_STD,
 };
 use crate::reject::{output_flags, HIGH, LOW};
-use crate::variances::{self, standard_error, Detector, Transform};
+use propagated::propagated;
 
 /// Everything that is known about one pixel.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,18 +58,6 @@ pub struct Modifier {
     pub scale: f64,
 }
 
-impl Modifier {
-    fn transform(&self) -> Transform {
-        Transform::new(self.zero, self.factor, self.scale)
-    }
-
-    /// With the inverse of the variance as weight; masked if there is none.
-    fn weighted(self) -> Self {
-        let weight = variances::weight(self.variance, self.transform().square);
-        Self { masked: self.masked || !variances::is_weight(weight), weight, ..self }
-    }
-}
-
 impl Default for Modifier {
     fn default() -> Self {
         Self { masked: false, weight: 1.0, variance: f64::NAN, zero: 0.0, factor: 1.0, scale: 1.0 }
@@ -82,7 +72,8 @@ pub fn combine_column(values: Vec<f64>, modifiers: &[Modifier], plan: &Plan) -> 
     plan.validate(values.len())?;
     if !modifiers.is_empty() {
         Error::same_length("modifiers", modifiers.len(), values.len())?;
-    } else if plan.ivar {
+    }
+    if plan.ivar && modifiers.iter().all(|modifier| modifier.variance.is_nan()) {
         return Err(Error::option("ivar", "a column without variances", "variances"));
     }
     let pooled = |step: &Step| matches!(step, Step::Clip(Clip { rule: Rule::Pooled { .. }, .. }));
@@ -190,7 +181,7 @@ pub(crate) fn combine(mut column: Vec<f64>, modifiers: &[Modifier], plan: &Plan)
             Uncertainty::Scatter => scatter(&column, modifiers, plan.statistic, pixel.image),
             Uncertainty::MadError => mad(&column, median(&column)) * MAD_TO_STD / n.sqrt(),
             Uncertainty::Propagate | Uncertainty::Noise => {
-                propagated(&column, modifiers, plan, kind, pixel.image)
+                propagated(&pixel.used, modifiers, plan, kind, pixel.image)
             }
         };
     }
@@ -280,39 +271,6 @@ fn scatter(column: &[f64], modifiers: &[Modifier], statistic: Statistic, image: 
     } else {
         (squares(false) / freedom).sqrt()
     }
-}
-
-/// See [`Uncertainty::Propagate`] and [`Uncertainty::Noise`].
-fn propagated(
-    column: &[f64],
-    modifiers: &[Modifier],
-    plan: &Plan,
-    kind: Uncertainty,
-    image: f64,
-) -> f64 {
-    let n = count(column);
-    let norm = total(column, modifiers, |_, _, w| w);
-    if plan.ivar && kind == Uncertainty::Propagate {
-        return if n == 0 { f64::NAN } else { 1.0 / norm.sqrt() };
-    }
-    let level = match plan.statistic {
-        Statistic::Sum => image / n as f64,
-        Statistic::WeightedSum if norm == 0.0 => f64::NAN,
-        Statistic::WeightedSum => image / norm,
-        _ => image,
-    };
-    let sum = total(column, modifiers, |k, _, w| {
-        let modifier = modifiers.get(k).copied().unwrap_or_default();
-        let transform = modifier.transform();
-        let variance = if kind == Uncertainty::Noise {
-            Detector::new(&plan.noise[k.min(plan.noise.len() - 1)], transform).variance(level)
-        } else {
-            modifier.variance
-        };
-        let c = if plan.statistic.is_weighted() { w * w } else { 1.0 };
-        variances::term(variance, c * transform.square)
-    });
-    standard_error(plan.statistic, n as u32, sum, norm)
 }
 
 /// The samples rejected, and the side they were on.
