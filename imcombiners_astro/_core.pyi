@@ -17,6 +17,8 @@ def combine(
     factor: Any,
     scale: Any,
     fits: Sequence[Any] | None,
+    variances: Any,
+    flags: Any,
     n_threads: int | None,
 ) -> None: ...
 def combine_column(

@@ -89,9 +89,12 @@ class Plan:
         what the steps before have left.
     transform_after : bool
         Zero, factor and scale are applied after the rejection (as ccdproc).
-    uncertainty : {None, "std_error", "mad_error", "std_sum", "scatter"}
-        std/sqrt(n), 1.4826 MAD/sqrt(n), std*sqrt(n), or IRAF's sigma (ddof = 1,
-        about the result) of the samples used.
+    uncertainty : str, optional
+        From the scatter of the samples used: "std_error" (std/sqrt(n)),
+        "mad_error" (1.4826 MAD/sqrt(n)), "std_sum" (std*sqrt(n)) or "scatter"
+        (IRAF's sigma: ddof = 1, about the result). From what is known of them
+        (see Notes): "propagate" (their variances) or "noise" (the noise model
+        ``noise`` at the level of the result).
     q : float, optional
         Percentage for "percentile".
     ddof : int
@@ -99,8 +102,62 @@ class Plan:
     blank : float
         Value where no sample is left; NaN stands for the default, which is NaN
         (for sums 0).
-    noise : dict, optional
-        ``gain``, ``rdnoise``, ``snoise``, ``scales`` and ``zeros`` for "nmodel".
+    noise : (gain, rdnoise, snoise), or dict of these, optional
+        Numbers, or one for each frame, for the uncertainty "noise" and for the
+        statistic "nmodel", which also knows ``scales`` and ``zeros``: electrons
+        per data unit, electrons, and a fraction of the signal.
+    ivar : bool
+        "wmean" weights every sample with the inverse of its variance. A sample
+        whose weight is not positive and finite counts as masked (its variance is
+        0, negative, infinite or NaN).
+
+    Notes
+    -----
+    With the variances v of the n samples used, ``v (factor/scale)**2`` after the
+    transform, the uncertainties "propagate" and "noise" are
+
+    =============== ==========================================================
+    sum             ``sqrt(sum(v))``
+    mean            ``sqrt(sum(v)) / n``
+    wsum            ``sqrt(sum(w**2 v))``
+    wmean           ``sqrt(sum(w**2 v)) / abs(sum(w))``; "propagate" with
+                    ``ivar``: ``1 / sqrt(sum(w))``
+    median, lmedian ``sqrt(sum(v) / n * f(n))``
+    =============== ==========================================================
+
+    and NaN where n is 0, or where any v of them is NaN or negative. They are not
+    defined for other statistics. f(n) is the variance of the median of n normal
+    samples, ``pi / (2 (n + c))`` with c = pi/2 - 1 for odd and pi - 2 for even n
+    (the rule of SWarp; its root is within 3 % of the truth), and 1/n for n < 3.
+    "lmedian" takes c = pi/2 - 1 for every n, and f(2) = 1 - 1/pi, the variance of
+    the smaller of two samples.
+
+    For "noise", v of frame k is ``(rdnoise/gain)**2 + S/gain + (snoise S)**2``,
+    the noise model of a CCD (as in IRAF's ccdclip), at the signal
+    ``S = max(0, image * (scale/factor) + zero)`` that the result means for that
+    frame; of sums, the mean. So v does not follow the noise of its own sample.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from imcombiners_astro.planes import Plan, combine_planes
+    >>> stack, variances = np.array([[1.0], [2.0], [6.0]]), np.full((3, 1), 0.75)
+    >>> image, sigma = np.empty(1), np.empty(1)
+    >>> combine_planes(
+    ...     stack,
+    ...     Plan("mean", uncertainty="propagate"),
+    ...     {"image": image, "uncertainty": sigma},
+    ...     variances=variances,
+    ... )
+    >>> image, sigma
+    (array([3.]), array([0.5]))
+    >>> combine_planes(
+    ...     stack,
+    ...     Plan("mean", uncertainty="noise", noise=(2.0, 5.0, 0.0)),
+    ...     {"uncertainty": sigma},
+    ... )
+    >>> bool(sigma[0] == np.sqrt((2.5**2 + 3 / 2) / 3))
+    True
     """
 
     statistic: str = "mean"
@@ -113,7 +170,8 @@ class Plan:
     q: float | None = None
     ddof: int = 0
     blank: float = nan
-    noise: dict | None = None
+    noise: dict | tuple | None = None
+    ivar: bool = False
     _recipe: object = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -135,6 +193,8 @@ def combine_planes(
     factor=None,
     scale=None,
     fits=None,
+    variances=None,
+    flags=None,
     n_threads=None,
 ):
     """
@@ -151,7 +211,8 @@ def combine_planes(
         C-contiguous arrays to write. Of shape ``shape``: "image",
         "uncertainty", "low", "upp", "std" (float32 or float64), "n_used",
         "n_rejected_low", "n_rejected_high" (uint16), "mask" (bool), "nit",
-        "output_flags" (uint8). Of shape ``(N, *shape)``: "mask_rej",
+        "output_flags" (uint8), "dq" (uint32; all bits of the flags of the
+        samples used). Of shape ``(N, *shape)``: "mask_rej",
         "mask_thresh" (bool), "sample_flags" (uint8).
     masks : bool `~numpy.ndarray` (N, *shape) or ``shape``, or sequence, optional
         True where a sample is bad. Items of a sequence may be None.
@@ -161,6 +222,13 @@ def combine_planes(
         A sample enters as ``(raw - zero) * factor / scale``.
     fits : sequence of N `FitsScaling` or None, optional
         For planes of raw FITS values.
+    variances : `~numpy.ndarray` (N, *shape), or sequence, optional
+        Variances of the samples before zero, factor and scale, in the square of
+        their unit, float32 or float64, for plans that need them (``uncertainty``
+        "propagate", ``ivar``); they need those of every frame, others read none.
+    flags : `~numpy.ndarray` (N, *shape), or sequence, optional
+        Integers of 8 to 32 bits for the output "dq"; bits of signed integers are
+        taken as they are. Items of a sequence may be None. Flags do not mask.
     n_threads : int, optional
         Threads; the result does not depend on it.
 
@@ -197,6 +265,8 @@ def combine_planes(
         factor,
         scale,
         fits,
+        _readable(variances),
+        _readable(flags),
         n_threads,
     )
 

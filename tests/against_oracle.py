@@ -56,7 +56,8 @@ def run_kernel(case, names, n_threads=None):
             scaling and planes.FitsScaling(**vars(scaling)) for scaling in case.fits
         ]
     outputs = {}
-    for name, dtype in oracle.output_types(case.output_dtype).items():
+    types = oracle.output_types(case.output_dtype, dq=case.flags is not None)
+    for name, dtype in types.items():
         if name in names:
             cube = name in ("mask_rej", "mask_thresh", "sample_flags")
             shape = (len(case.pixels), *case.shape) if cube else case.shape
@@ -86,6 +87,9 @@ def describe(case, truth, got, name):
     if case.weights is not None:
         weights = [np.broadcast_to(w, case.shape)[pixel] for w in case.weights]
         lines.append(f"weights {[float(w) for w in weights]}")
+    if case.variances is not None:
+        variances = [float(plane[pixel]) for plane in case.variances]
+        lines.append(f"variances {variances}")
     for key, values in got.items():
         at = pixel if values.shape == case.shape else (slice(None), *pixel)
         a, b = values[at].tolist(), truth[key][at].tolist()
@@ -148,7 +152,8 @@ def compared(max_examples, strategy=cases, **options):
     """Decorator: so many random cases, drawn with these options."""
 
     def decorate(function):
-        wanted = st.sets(st.sampled_from(list(oracle.output_types())), max_size=4)
+        names = list(oracle.output_types(dq=True))
+        wanted = st.sets(st.sampled_from(names), max_size=4)
         return settings(
             max_examples=max_examples,
             deadline=None,

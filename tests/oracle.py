@@ -14,11 +14,13 @@ happens to it:
    and masked samples are absent too;
 3. value = (raw - zero) * factor / scale, in double precision, rounded once to
    the workspace type (``transform_after``: only after the rejection);
+   (for ``ivar`` the weight of a sample is 1 / (variance (factor / scale)**2), and a
+   sample without a positive finite weight is masked);
 4. the rejection steps, in order, each seeing what all before have left
    (``independent``: each judges all finite samples within the thresholds,
    masked ones included, and what any of them rejects is rejected); they are in
    ``oracle_reject``, the statistics in ``oracle_statistics``;
-5. the statistic and the uncertainty of what survives.
+5. the statistic and the uncertainty of what survives, and all its flags.
 """
 
 import math
@@ -41,7 +43,15 @@ from oracle_reject import (
     pool,
 )
 from oracle_reject import Column as Seen
-from oracle_statistics import MAD_TO_STD, statistic_of, uncertainty_of
+from oracle_statistics import (
+    MAD_TO_STD,
+    add_up,
+    level_of,
+    model_variances,
+    propagated,
+    statistic_of,
+    uncertainty_of,
+)
 
 __all__ = [
     "ALGORITHM",
@@ -78,7 +88,8 @@ class Plan:
     q: float | None = None
     ddof: int = 0
     blank: float = math.nan
-    noise: dict | None = None
+    noise: dict | tuple | None = None
+    ivar: bool = False
 
 
 # ----------------------------------------------------------------- the column
@@ -94,14 +105,19 @@ class Column:
         statistic uses them.
     bad : list of bool
         The input mask, True = bad.
-    weights : list of float
-        One per sample.
+    weights, variances : list of float
+        One per sample; the variances are those of the raw samples.
+    dq : list of int
+        Flags of the samples.
     plan : Plan
         What to do.
+    transforms : list of (float, float, float)
+        Zero, factor and scale of the frames.
     """
 
-    def __init__(self, raw, seen, used, bad, weights, plan):
+    def __init__(self, raw, seen, used, bad, weights, variances, dq, plan, transforms):
         self.seen, self.used, self.weights, self.plan = seen, used, weights, plan
+        self.variances, self.dq, self.transforms = variances, dq, transforms
         self.frames = frames = range(len(raw))
         self.premasked = any(bad)
         lower, upper = plan.thresholds or (-math.inf, math.inf)
@@ -170,11 +186,13 @@ class Column:
             low, upp = verdict.limits or (low, upp)
             # Linear clipping counts its passes, and those of nobody before it.
             nit = verdict.passes_run or nit + verdict.passes
+        dq = 0
+        for k in survivors:
+            dq |= self.dq[k]
         return {
             "image": image,
-            "uncertainty": uncertainty_of(
-                x, weights, image, plan.statistic, plan.uncertainty
-            ),
+            "uncertainty": self.uncertainty(x, weights, image, survivors),
+            "dq": dq,
             "n_used": len(x),
             "mask": not x,
             "mask_rej": [k not in survivors for k in self.frames],
@@ -188,6 +206,23 @@ class Column:
             "n_rejected_low": self.n_low,
             "n_rejected_high": self.n_high,
         }
+
+    def uncertainty(self, x, weights, image, survivors):
+        """Uncertainty of the image, made of the survivors with these weights."""
+        plan = self.plan
+        if plan.uncertainty not in ("propagate", "noise"):
+            return uncertainty_of(x, weights, image, plan.statistic, plan.uncertainty)
+        if not x:
+            return math.nan
+        transforms = [self.transforms[k] for k in survivors]
+        if plan.uncertainty == "noise":
+            level = level_of(image, weights, len(x), plan.statistic)
+            variances = model_variances(level, survivors, self.transforms, plan.noise)
+        elif plan.ivar:
+            return 1.0 / math.sqrt(add_up(weights))
+        else:
+            variances = [self.variances[k] for k in survivors]
+        return propagated(variances, transforms, weights, plan.statistic)
 
 
 # ------------------------------------------------------------------ the stack
@@ -232,6 +267,21 @@ def to_work(values, work):
     return values
 
 
+def inverse_weights(variances, factor, scale):
+    """Weights of samples of these raw variances, and where there is none."""
+    slope = factor / scale
+    with np.errstate(all="ignore"):
+        weights = 1.0 / (variances * (slope * slope))
+        return weights, ~((weights > 0) & (weights < math.inf))
+
+
+def load_flags(flags):
+    """Flags as integers; the bits of signed ones are taken as they are."""
+    flags = np.asarray(flags)
+    native = np.ascontiguousarray(flags.astype(flags.dtype.newbyteorder("=")))
+    return native.view(f"u{flags.dtype.itemsize}").reshape(flags.shape)
+
+
 def per_frame(numbers, n_frames, default):
     """One float per frame from a vector, or ``default`` for each."""
     if numbers is None:
@@ -249,6 +299,8 @@ def combine(
     factor=None,
     scale=None,
     fits=None,
+    variances=None,
+    flags=None,
     output_dtype="f8",
 ):
     """Combine a stack of planes and return every output.
@@ -268,6 +320,10 @@ def combine(
     fits : list of N, optional
         FITS scaling of each plane (``unsigned``, ``bscale``, ``bzero``,
         ``blank``) or None.
+    variances : array of shape (N, *shape), or list of N, optional
+        Variances of the samples before the transform.
+    flags : array of int, shape (N, *shape), or list of N, optional
+        Flags of the samples. ``None`` in a list: no flags in that frame.
     output_dtype : dtype, optional
         Type of the image, uncertainty, low, upp and std.
 
@@ -281,7 +337,7 @@ def combine(
     zeros = per_frame(zero, n_frames, 0.0)
     factors = per_frame(factor, n_frames, 1.0)
     scales = per_frame(scale, n_frames, 1.0)
-    raw, seen, used, bad, weight = [], [], [], [], []
+    raw, seen, used, bad, weight, variance, dq = [], [], [], [], [], [], []
     for k in range(n_frames):
         plane = to_work(load_plane(pixels[k], fits[k] if fits else None), plan.work)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -295,14 +351,25 @@ def combine(
             mask = masks
         else:
             mask = masks[k]
+        known = np.full(shape, np.nan) if variances is None else variances[k]
+        known = np.asarray(known).astype(np.float64)
+        if plan.ivar:
+            one, without = inverse_weights(known, factors[k], scales[k])
+            mask = mask | without
+        else:
+            one = 1.0 if weights is None else np.asarray(weights[k], dtype=np.float64)
         bad.append(np.asarray(mask).ravel().tolist())
-        one = 1.0 if weights is None else np.asarray(weights[k], dtype=np.float64)
         weight.append(np.broadcast_to(one, shape).ravel().tolist())
+        variance.append(known.ravel().tolist())
+        no_flags = flags is None or (isinstance(flags, list) and flags[k] is None)
+        bits = np.zeros(shape, "u4") if no_flags else load_flags(flags[k])
+        dq.append(bits.ravel().tolist())
 
     n_pixels = math.prod(shape)
-    stacks = (raw, seen, used, bad, weight)
+    stacks = (raw, seen, used, bad, weight, variance, dq)
+    transforms = list(zip(zeros, factors, scales, strict=True))
     columns = [
-        Column(*([plane[p] for plane in stack] for stack in stacks), plan)
+        Column(*([plane[p] for plane in stack] for stack in stacks), plan, transforms)
         for p in range(n_pixels)
     ]
     width = max(shape[-1], 1) if shape else 1
@@ -317,7 +384,7 @@ def combine(
     columns = [column.outputs() for column in columns]
 
     outputs = {}
-    for name, dtype in output_types(output_dtype).items():
+    for name, dtype in output_types(output_dtype, dq=flags is not None).items():
         cube = name in ("mask_rej", "mask_thresh", "sample_flags")
         full_shape = (n_frames, *shape) if cube else shape
         values = [column[name] for column in columns]
@@ -330,9 +397,9 @@ def combine(
     return outputs
 
 
-def output_types(real="f8"):
+def output_types(real="f8", dq=False):
     """Name and dtype of every output; ``real`` is that of the real ones."""
-    return {
+    types = {
         "image": np.dtype(real),
         "uncertainty": np.dtype(real),
         "n_used": np.dtype("u2"),
@@ -348,3 +415,4 @@ def output_types(real="f8"):
         "n_rejected_low": np.dtype("u2"),
         "n_rejected_high": np.dtype("u2"),
     }
+    return types | {"dq": np.dtype("u4")} if dq else types

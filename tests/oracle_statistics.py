@@ -146,7 +146,7 @@ def statistic_of(values, weights, frames, n_frames, plan):
         squares = [(w * x) * (w * x) for w, x in zip(weights, values, strict=True)]
         return ratio(root(add_up(squares)), total)
     if name == "nmodel":
-        model = noise_model(n_frames, **plan.noise)
+        model = noise_model(n_frames, **noise_options(plan.noise))
         squares = []
         for k, w, x in zip(frames, weights, values, strict=True):
             gain, rdnoise, snoise, scale, _ = model[k]
@@ -160,6 +160,79 @@ def statistic_of(values, weights, frames, n_frames, plan):
     if name == "wmean":
         return ratio(weighted, total)
     raise ValueError(f"unknown statistic {name!r}")
+
+
+# ------------------------------------------- uncertainties from known variances
+
+
+def noise_options(noise):
+    """The options of a noise model, from those or from (gain, rdnoise, snoise)."""
+    if isinstance(noise, dict):
+        return noise
+    return dict(zip(("gain", "rdnoise", "snoise"), noise, strict=True))
+
+
+def level_of(image, weights, n, statistic):
+    """The value that every sample would have had without noise."""
+    if statistic == "sum":
+        return image / n
+    if statistic == "wsum":
+        return ratio(image, add_up(weights))
+    return image
+
+
+def model_variances(level, frames, transforms, noise):
+    """Variance of the raw samples of these frames, by the noise model.
+
+    ``transforms`` holds (zero, factor, scale) of every frame.
+    """
+    model = noise_model(len(transforms), **noise_options(noise))
+    variances = []
+    for k in frames:
+        gain, rdnoise, snoise, _, _ = model[k]
+        zero, factor, scale = transforms[k]
+        signal = level * (scale / factor) + zero
+        signal = 0.0 if signal < 0.0 else signal
+        read, sensitivity = rdnoise / gain, snoise * signal
+        variances.append(read * read + signal / gain + sensitivity * sensitivity)
+    return variances
+
+
+def median_variance(n, lower):
+    """Variance of the (lower) median of n normal samples of variance 1."""
+    if n == 1:
+        return 1.0
+    if n == 2:
+        return 1.0 - 1.0 / math.pi if lower else 0.5
+    c = math.pi / 2.0 - 1.0 if n % 2 or lower else math.pi - 2.0
+    return math.pi / (2.0 * (n + c))
+
+
+def propagated(variances, transforms, weights, statistic):
+    """Uncertainty of the statistic of samples with these raw variances.
+
+    ``transforms`` holds (zero, factor, scale) of the frame of each.
+    """
+    n = len(variances)
+    weighted = statistic in ("wmean", "wsum")
+    terms = []
+    for v, (_, factor, scale), w in zip(variances, transforms, weights, strict=True):
+        slope = factor / scale
+        square = w * w * (slope * slope) if weighted else slope * slope
+        terms.append((math.nan if v < 0.0 else v) * square)
+    total = add_up(terms)
+    if statistic in ("sum", "wsum"):
+        return root(total)
+    if statistic == "mean":
+        return root(total) / n
+    if statistic == "wmean":
+        return ratio(root(total), abs(add_up(weights)))
+    if statistic in ("median", "lmedian"):
+        return root(total / n * median_variance(n, statistic == "lmedian"))
+    raise ValueError(f"not defined for {statistic!r}")
+
+
+# ------------------------------------------------- uncertainties from the scatter
 
 
 def uncertainty_of(values, weights, image, statistic, kind):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from oracle import MAD_TO_STD, Plan
 from strategies_steps import noise_options, steps_by_name
 
-__all__ = ["Case", "cases", "knife_edges", "make_values"]
+__all__ = ["Case", "cases", "knife_edges", "lay_out", "make_values", "planes_of"]
 
 INTEGERS = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8")
 DTYPES = ("f4", "f8", *INTEGERS)
@@ -72,13 +72,15 @@ class Case:
     factor: object = None
     scale: object = None
     fits: object = None
+    variances: object = None
+    flags: object = None
     output_dtype: str = "f8"
     note: dict = field(default_factory=dict)
 
     @property
     def arguments(self):
         """What goes with the pixels and the plan, as keywords."""
-        names = ("masks", "weights", "zero", "factor", "scale", "fits")
+        names = "masks weights zero factor scale fits variances flags".split()
         return {name: getattr(self, name) for name in names}
 
     @property

@@ -40,9 +40,6 @@ fn list(n: usize, separator: &str, item: impl Fn(usize) -> String) -> String {
 
 fn main() {
     let mut text = String::new();
-    let dev: Option<Vec<usize>> =
-        env::var("DEV_SIZES").ok().map(|t| t.split(',').map(|x| x.parse().unwrap()).collect());
-    println!("cargo::rerun-if-env-changed=DEV_SIZES");
     for n in 1..=DEEPEST {
         let names = list(n, ", ", |i| format!("v{i}"));
         let mut network = String::new();
@@ -95,12 +92,7 @@ fn main() {
         )
         .expect("writing to a string");
     }
-    let sizes = list(DEEPEST, ", ", |i| {
-        format!(
-            "$($f)+::<T, {}>",
-            if dev.as_ref().is_none_or(|d| d.contains(&(i + 1))) { i + 1 } else { 1 }
-        )
-    });
+    let sizes = list(DEEPEST, ", ", |i| format!("$($f)+::<T, {}>", i + 1));
     writeln!(
         text,
         "/// The deepest stack with a straight-line network.

@@ -68,7 +68,27 @@ PLANS = {
         ),
     },
 }
+PLANS |= {
+    "propagated": {
+        "statistic": "median",
+        "uncertainty": "propagate",
+        "steps": (("sigclip", CLIP),),
+    },
+    "noise model": {
+        "uncertainty": "noise",
+        "noise": (1.7, 5.0, 0.01),
+        "steps": (("extrema", {"low": 1, "high": 1, "rule": "fraction"}),),
+    },
+    "inverse variances": {
+        "statistic": "wmean",
+        "uncertainty": "propagate",
+        "ivar": True,
+        "steps": (("sigclip", CLIP | {"center": "mean"}),),
+    },
+}
 SMALL = ("u1", "i2", "u2", "f4")
+#: Arguments that hold a number for every sample.
+PER_SAMPLE = ("masks", "variances", "flags")
 
 
 def make_job(dtype, n_frames, n_pixels, plan_name):
@@ -89,6 +109,13 @@ def make_job(dtype, n_frames, n_pixels, plan_name):
         arguments["zero"] = rng.normal(0, 3, n_frames)
         arguments["scale"] = rng.uniform(0.8, 1.2, n_frames)
         arguments["weights"] = rng.uniform(0.5, 2, n_frames)
+    if plan_name in ("propagated", "noise model", "inverse variances"):
+        arguments["zero"] = rng.normal(0, 3, n_frames)
+        arguments["scale"] = rng.uniform(0.8, 1.2, n_frames)
+        arguments["flags"] = rng.integers(0, 2**15, cube.shape, dtype="i2")
+    if plan_name in ("propagated", "inverse variances"):
+        variances = rng.uniform(0.5, 9, cube.shape)
+        arguments["variances"] = variances.astype("f4" if n_frames % 2 else "f8")
     work = "f4" if dtype in SMALL and plan_name != "ccdproc" else "f8"
     return cube, {"work": work} | PLANS[plan_name], arguments
 
@@ -100,7 +127,7 @@ def run(cube, options, arguments, *, image_only=False, n_threads=None):
     """The outputs as one dictionary; a cube of any layout or a list of planes."""
     shape = np.shape(cube[0])
     outputs = {}
-    for name, dtype in oracle.output_types("f8").items():
+    for name, dtype in oracle.output_types("f8", dq="flags" in arguments).items():
         if name == "uncertainty" and not options.get("uncertainty"):
             continue
         if name == "image" or not image_only:
@@ -153,8 +180,9 @@ def test_any_cut_into_calls(dtype, n_frames, n_pixels, plan_name):
         pieces = []
         for a, b in pairwise(edges):
             here = dict(arguments)
-            if "masks" in here:
-                here["masks"] = here["masks"][:, a:b]
+            for name in PER_SAMPLE:
+                if name in here:
+                    here[name] = here[name][:, a:b]
             pieces.append(run(cube[:, a:b], options, here))
         for name, values in whole.items():
             glued = np.concatenate([piece[name] for piece in pieces], axis=-1)
@@ -178,10 +206,13 @@ def test_any_layout(dtype, n_frames, n_pixels, plan_name):
         [big_endian[k] if k % 3 else cube[k] for k in range(n_frames)],
     ):
         assert_same_bits(run(pixels, options, arguments), expected)
-    if "masks" in arguments:
-        masks = arguments["masks"]
-        for same in (list(masks), np.asfortranarray(masks)):
-            assert_same_bits(run(cube, options, arguments | {"masks": same}), expected)
+    for name in PER_SAMPLE:
+        if name not in arguments:
+            continue
+        values = arguments[name]
+        swapped = values.astype(values.dtype.newbyteorder(">"))
+        for same in (list(values), np.asfortranarray(values), swapped):
+            assert_same_bits(run(cube, options, arguments | {name: same}), expected)
 
 
 @each_job
@@ -191,8 +222,9 @@ def test_any_shape_of_the_planes(dtype, n_frames, n_pixels, plan_name):
     for shape in ((990, 1), (1, 990), (30, 33), (9, 10, 11)):
         full = (n_frames, *shape)
         here = dict(arguments)
-        if "masks" in here:
-            here["masks"] = here["masks"].reshape(full)
+        for name in PER_SAMPLE:
+            if name in here:
+                here[name] = here[name].reshape(full)
         assert_same_bits(run(cube.reshape(full), options, here), expected)
 
 

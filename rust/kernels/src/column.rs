@@ -1,6 +1,8 @@
 //! One column of samples in plain sequential code: what the one-dimensional functions run, where a
 //! block of pixels would be a waste, and the truth that the kernels are tested against.
 
+mod propagated;
+
 use crate::error::{Error, Result};
 use crate::estimate::half_sum;
 use crate::plan::{
@@ -8,6 +10,7 @@ use crate::plan::{
     Statistic, Step, Uncertainty, MAD_TO_STD,
 };
 use crate::reject::{output_flags, HIGH, LOW};
+use propagated::propagated;
 
 /// Everything that is known about one pixel.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +48,8 @@ pub struct Modifier {
     pub masked: bool,
     /// Its weight.
     pub weight: f64,
+    /// Its variance, before zero, factor and scale.
+    pub variance: f64,
     /// It enters as `(value - zero) * factor / scale`.
     pub zero: f64,
     /// See `zero`.
@@ -55,7 +60,7 @@ pub struct Modifier {
 
 impl Default for Modifier {
     fn default() -> Self {
-        Self { masked: false, weight: 1.0, zero: 0.0, factor: 1.0, scale: 1.0 }
+        Self { masked: false, weight: 1.0, variance: f64::NAN, zero: 0.0, factor: 1.0, scale: 1.0 }
     }
 }
 
@@ -68,6 +73,9 @@ pub fn combine_column(values: Vec<f64>, modifiers: &[Modifier], plan: &Plan) -> 
     if !modifiers.is_empty() {
         Error::same_length("modifiers", modifiers.len(), values.len())?;
     }
+    if plan.ivar && modifiers.iter().all(|modifier| modifier.variance.is_nan()) {
+        return Err(Error::option("ivar", "a column without variances", "variances"));
+    }
     let pooled = |step: &Step| matches!(step, Step::Clip(Clip { rule: Rule::Pooled { .. }, .. }));
     if plan.steps.iter().any(pooled) {
         return Err(Error::option("avsigclip", "a single column", "image rows to pool over"));
@@ -79,6 +87,13 @@ pub fn combine_column(values: Vec<f64>, modifiers: &[Modifier], plan: &Plan) -> 
 }
 
 pub(crate) fn combine(mut column: Vec<f64>, modifiers: &[Modifier], plan: &Plan) -> Pixel {
+    let weighted: Vec<Modifier>;
+    let modifiers = if plan.ivar {
+        weighted = modifiers.iter().map(|modifier| modifier.weighted()).collect();
+        &weighted
+    } else {
+        modifiers
+    };
     let round = |x: f64| if plan.single { f64::from(x as f32) } else { x };
     let finite = |x: f64| if x.is_finite() { x } else { f64::NAN };
     let transform = |s: &Modifier, x: f64| {
@@ -165,6 +180,9 @@ pub(crate) fn combine(mut column: Vec<f64>, modifiers: &[Modifier], plan: &Plan)
             Uncertainty::StdSum => std(&column, mean(&column), 0) / n.sqrt() * n,
             Uncertainty::Scatter => scatter(&column, modifiers, plan.statistic, pixel.image),
             Uncertainty::MadError => mad(&column, median(&column)) * MAD_TO_STD / n.sqrt(),
+            Uncertainty::Propagate | Uncertainty::Noise => {
+                propagated(&pixel.used, modifiers, plan, kind, pixel.image)
+            }
         };
     }
     pixel

@@ -13,6 +13,7 @@ use crate::plan::{Center, Clip, Level, NanRule, Plan, Rule, Step};
 use crate::plane::{Plane, Shape};
 use crate::pool;
 use crate::prefetch::prefetch;
+use crate::propagate::{self, gather_flags, load_reals, Propagation};
 use crate::reject::{self, output_flags, sample_flags, Report, Settled};
 use crate::sample::{Row, Work, LANES};
 use crate::statistic::{self, widen, Weights};
@@ -56,6 +57,7 @@ pub fn combine(
     if threads == Some(0) {
         return Err(Error::option("n_threads", 0, "at least 1"));
     }
+    propagate::check(planes, plan, &outputs)?;
     let level = Simd::current()?;
     let common = direct::common(planes);
     if plan.single {
@@ -81,6 +83,8 @@ struct Job<'a, T: Work> {
     scaled: bool,
     masked: bool,
     weighted: bool,
+    /// For what needs variances.
+    propagation: Option<Propagation<'a>>,
     /// Scatter of every image row, for every step that pools; else nothing.
     pooled: Vec<Vec<f64>>,
     /// Whether a step asks which lanes have a sample that is not finite.
@@ -107,9 +111,11 @@ impl<'a, T: Work> Job<'a, T> {
             network: Comparators::new(planes.len()),
             weights: planes.iter().map(|plane| plane.weight).collect(),
             scaled,
-            masked: planes.iter().any(|plane| plane.mask.is_some()),
-            weighted: plan.statistic.takes_weights()
-                && planes.iter().any(|plane| plane.weights.is_some()),
+            masked: plan.ivar || planes.iter().any(|plane| plane.mask.is_some()),
+            weighted: plan.ivar
+                || plan.statistic.takes_weights()
+                    && planes.iter().any(|plane| plane.weights.is_some()),
+            propagation: None,
             pooled: Vec::new(),
             spoils: plan
                 .steps
@@ -163,6 +169,7 @@ fn run<T: Work>(mut job: Job<T>, outputs: Outputs, threads: Option<usize>) -> Re
     let pixels = job.shape.pixels();
     let useful = 1 + pixels.saturating_mul(job.planes.len()) / SAMPLES_PER_THREAD;
     let threads = threads.unwrap_or_else(pool::default_threads).min(useful);
+    job.propagation = Propagation::new(job.planes, job.shape, job.plan, &outputs);
     let pool = if threads > 1 { Some(pool::pool(threads)?) } else { None };
     for i in 0..job.plan.steps.len() {
         let mut lines = Vec::new();
@@ -230,7 +237,9 @@ impl<T: Work> Scratch<T> {
 }
 
 fn blocks<T: Work>(job: &Job<T>, start: usize, len: usize, outputs: Outputs) {
-    let looks = job.looks.zip(job.common);
+    // Variances and flags are read block by block.
+    let plain = job.propagation.is_none() && !outputs.wants(Product::Dq);
+    let looks = job.looks.zip(job.common).filter(|_| plain);
     let direct = looks.and_then(|(looks, common)| {
         Direct::new(looks, common, job.planes.len(), job.plan, &outputs)
     });
@@ -281,7 +290,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
     /// Combines the pixels `start .. start + len`, which are those of the outputs, by looking.
     fn look(&mut self, direct: &Direct<T>, start: usize, len: usize) {
         let job = self.job;
-        let mut pending = Pending::new(job.planes.len());
+        let mut pending = Pending::new(job.planes.len(), job.masked);
         let (mut bytes, mut masks) = (Vec::new(), Vec::new());
         let mut at = 0;
         while at < len {
@@ -323,7 +332,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
             let room = LANES - pending.spots.len();
             let (now, later) = rest.split_at(rest.len().min(room));
             direct.columns(bytes, now, &mut pending.columns, pending.spots.len());
-            for (row, mask) in self.scratch.masks.iter_mut().zip(masks) {
+            for (row, mask) in pending.masks.iter_mut().zip(masks) {
                 let to = &mut row.0[pending.spots.len()..];
                 match mask {
                     Some(mask) => {
@@ -350,9 +359,10 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
             for row in &mut pending.columns {
                 row.0[len..].fill(T::ZERO);
             }
-            for row in &mut self.scratch.masks {
+            for row in &mut pending.masks {
                 row.0[len..].fill(0);
             }
+            std::mem::swap(&mut self.scratch.masks, &mut pending.masks);
             let odd = pending.columns.iter().any(|row| row.0.iter().any(|x| !x.is_finite()));
             let place = Place { start: 0, len, spots: Spots::Each(&pending.spots) };
             self.report.reset();
@@ -360,6 +370,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
             let (absent, premasked) =
                 prepare(self.job, place, v, odd, &self.kit, &mut self.scratch, &mut self.report);
             self.combine(place, v, absent, premasked);
+            std::mem::swap(&mut self.scratch.masks, &mut pending.masks);
             pending.spots.clear();
         }
     }
@@ -444,12 +455,22 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
             settled = None;
         }
         let weights = if job.weighted {
-            load_weights(job, place, scratch);
+            if !plan.ivar {
+                load_weights(job, place, scratch);
+            }
             Weights::PerSample(&scratch.weights)
         } else {
             Weights::PerFrame(&job.weights)
         };
-        let combined = statistic::combine(kit, plan, &weights, v, w, absent, settled);
+        let mut combined = statistic::combine(kit, plan, &weights, v, w, absent, settled);
+        if let Some(propagation) = job.propagation.as_ref().filter(|p| p.wanted) {
+            let (at, n, image) = ((place.start, place.len), &combined.n, &combined.image);
+            combined.uncertainty = propagation.uncertainty(kit, &weights, v, at, n, image);
+        }
+        if outputs.wants(Product::Dq) {
+            let (ops, start) = (job.ops, place.start);
+            combined.dq = Some(gather_flags(ops, job.planes, job.shape, start, place.len, v));
+        }
         store(kit, v, &scratch.outside, &combined, report, place, outputs);
     }
 }
@@ -459,14 +480,18 @@ struct Pending<T> {
     look: Look<T>,
     seen: Seen,
     columns: Vec<Row<T>>,
+    /// Their masks, if there are any.
+    masks: Vec<Row<u8>>,
     /// Where they belong in the outputs.
     spots: Vec<usize>,
 }
 
 impl<T: Work> Pending<T> {
-    fn new(frames: usize) -> Self {
+    fn new(frames: usize, masked: bool) -> Self {
         let columns = vec![Row::filled(T::ZERO); frames];
+        let masks = if masked { vec![Row::filled(0); frames] } else { Vec::new() };
         Self {
+            masks,
             look: Look::new(),
             seen: Seen::new(frames),
             columns,
@@ -696,14 +721,18 @@ fn drop_masked<T: Work>(kit: &Kit<T>, v: &mut [Row<T>], masks: &[Row<u8>], w: us
     }
 }
 
-/// Loads the masks of a block.
+/// Loads the masks of a block, and the weights if a sample without one is masked too.
 fn load_masks<T: Work>(job: &Job<T>, start: usize, len: usize, scratch: &mut Scratch<T>) {
     for (plane, row) in job.planes.iter().zip(&mut scratch.masks) {
-        let Some(view) = &plane.mask else { continue };
         *row = Row::filled(0);
+        let Some(view) = &plane.mask else { continue };
         view.runs(job.shape, start, len, |offset, bytes| {
             row.0[offset..offset + bytes.len()].copy_from_slice(bytes);
         });
+    }
+    if let Some(propagation) = job.propagation.as_ref().filter(|_| job.plan.ivar) {
+        let (weights, masks) = (&mut scratch.weights, &mut scratch.masks);
+        propagation.inverse_variances(job.wide, start, len, weights, masks);
     }
 }
 
@@ -731,10 +760,7 @@ fn load_weights<T: Work>(job: &Job<T>, place: Place, scratch: &mut Scratch<T>) {
             *row = Row::filled(plane.weight);
             continue;
         };
-        view.runs(job.shape, start, len, |offset, bytes| {
-            let to = &mut row.0[offset..len];
-            job.wide.load(view.dtype() as usize, view.big_endian(), bytes, to, 0);
-        });
+        load_reals(job.wide, view, job.shape, start, len, row);
     }
 }
 
@@ -779,6 +805,11 @@ fn store<T: Work>(
         Product::Uncertainty => buffer.put(spots, &combined.uncertainty),
         Product::NUsed => buffer.put_counts(spots, &combined.n),
         Product::Mask => buffer.put_bytes(spots, &Row(combined.n.0.map(|n| u8::from(n == 0)))),
+        Product::Dq => {
+            if let Some(dq) = &combined.dq {
+                buffer.put_words(spots, dq);
+            }
+        }
         Product::Low => {
             if let Some((low, _)) = &extremes {
                 buffer.put(spots, low);

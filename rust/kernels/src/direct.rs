@@ -40,7 +40,8 @@ pub(crate) struct Seen {
 impl Seen {
     pub fn new(frames: usize) -> Self {
         let none = Row::filled(f64::NAN);
-        let combined = Combined { n: Row::filled(frames as u32), image: none, uncertainty: none };
+        let combined =
+            Combined { n: Row::filled(frames as u32), image: none, uncertainty: none, dq: None };
         Self { combined, center: none, std: none, marks: Row::filled(0) }
     }
 }
@@ -163,7 +164,7 @@ impl<'a, T: Work> Direct<'a, T> {
             self.center(clip.center, kit, look, &seen.combined.n, &mut seen.center);
             self.judge(clip, bytes, kit, look, seen);
         }
-        let Seen { combined: Combined { n, image, uncertainty }, center, marks, .. } = seen;
+        let Seen { combined: Combined { n, image, uncertainty, .. }, center, marks, .. } = seen;
         if let Some((low, high)) = self.plan.thresholds {
             let (low, high) = (Row::filled(T::up(low)), Row::filled(T::down(high)));
             kit.ops.any_outside(&look.extremes, LANES, &low, &high, marks);
@@ -302,6 +303,7 @@ impl<'a, T: Work> Direct<'a, T> {
             Product::Std => buffer.put(spots, &seen.std),
             Product::Nit => buffer.fill(at, LANES, 1),
             Product::Mask
+            | Product::Dq
             | Product::OutputFlags
             | Product::NRejectedLow
             | Product::NRejectedHigh

@@ -1,7 +1,7 @@
 //! The row operations compiled for every instruction set, and the choice among them.
 //!
-//! A table of function pointers per level and workspace type; the bodies are those of `rows.rs`, so
-//! every level gives the same bits. This is the only module with unsafe code besides `prefetch`:
+//! A table of function pointers per level and workspace type; the bodies are those of `rows.rs` and
+//! `variances.rs`, so every level gives the same bits. This is the only module with unsafe code besides `prefetch`:
 //! a function compiled for an instruction set may only run on a processor that has it.
 
 #![allow(unsafe_code)]
@@ -12,7 +12,9 @@ use std::sync::OnceLock;
 use crate::error::{Error, Result};
 use crate::look::{self, Look, Manner, Source};
 use crate::order::{every_depth, Depth, Network, DEEPEST};
+use crate::plan::Statistic;
 use crate::sample::{DType, Key, Row, Work};
+use crate::variances::Detector;
 
 /// Instruction sets, in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +82,12 @@ impl Simd {
     }
 }
 
+/// What is compiled for every instruction set.
+mod bodies {
+    pub use crate::rows::*;
+    pub use crate::variances::*;
+}
+
 macro_rules! operations {
     (
         load: { $($loader:ident),* }
@@ -127,8 +135,8 @@ macro_rules! operations {
         $( $name:ident($($arg:ident: $type:ty),*) $(-> $ret:ty)?; )*
     ) => {
         mod $module {
+            use super::bodies as rows;
             use super::*;
-            use crate::rows;
 
             // Generic functions whose body is inlined here, under this level's features.
             $(
@@ -238,6 +246,22 @@ operations! {
     fn copy_padded(rows: &[Row<T>], w: usize, out: &mut [Row<T>]);
     /// Compare-exchanges rows.
     fn exchange(rows: &mut [Row<T>], w: usize, comparators: &[(u32, u32)]);
+    /// Adds c v of one frame.
+    fn add_variance(row: &Row<T>, variance: &Row<f64>, c: f64, w: usize, total: &mut Row<f64>);
+    /// Adds c w^2 v of one frame.
+    fn add_weighted_variance(row: &Row<T>, variance: &Row<f64>, weight: &Row<f64>, c: f64,
+        w: usize, total: &mut Row<f64>);
+    /// Variances of one frame by its noise model.
+    fn model_variance(image: &Row<f64>, detector: &Detector, w: usize, variance: &mut Row<f64>);
+    /// Weights 1 / (c v) of one frame, and marks of the samples that have none.
+    fn inverse_variance(variance: &Row<f64>, c: f64, w: usize, weight: &mut Row<f64>,
+        mask: &mut Row<u8>);
+    /// Sums of variances to uncertainties.
+    fn standard_errors(statistic: Statistic, n: &Row<u32>, norm: &Row<f64>, total: &mut Row<f64>);
+    /// Reads flags.
+    fn load_flags(raw: &[u8], dtype: DType, big: bool, row: &mut [u32]);
+    /// Gathers the flags of the samples of one frame.
+    fn or_flags(row: &Row<T>, flags: &Row<u32>, w: usize, all: &mut Row<u32>);
 }
 
 /// The best level that this processor has.

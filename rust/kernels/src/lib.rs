@@ -4,7 +4,8 @@
 //!  FITS paths, ImageFileCollection, HDUs ─┐  strips of raw big-endian bytes (+BSCALE/BZERO)
 //!  CCDData / NDData lists ────────────────┤  unit check, mask → bytes, gain, uncertainty
 //!  ndarrays, masked arrays ───────────────┘  shape, dtype, options → Plan
-//!        │  each image = Plane { pixels view, mask view?, weights view?, zero, factor, scale, weight }
+//!        │  each image = Plane { pixels view, mask view?, weights view?, variance view?,
+//!        │                        flags view?, zero, factor, scale, weight }
 //!        ▼
 //!  combine(planes, shape, plan, outputs)      blocks of pixels in parallel (rayon)
 //!    block: load N × 128 (convert, byte order, BZERO) → thresholds, mask, NaN → zero/scale
@@ -18,10 +19,11 @@
 //! the result depends on nothing but the samples: not on threads, instruction sets or block sizes.
 //!
 //! Modules, each using only those before it: [`sample`] and [`plane`] (what comes in), [`plan`]
-//! (what to do), `order` (networks), `rows` (operations on rows of pixels), [`dispatch`] (the same
-//! for every instruction set), `estimate` (center and spread), `reject`, `statistic`, `outputs`
-//! (what goes out), `combine` (the verb), `pool` (threads); `column` does one column in plain code,
-//! for the one-dimensional functions and as the truth for tests.
+//! (what to do), `order` (networks), `rows` and `variances` (operations on rows of pixels),
+//! [`dispatch`] (the same for every instruction set), `estimate` (center and spread), `reject`,
+//! `statistic`, `outputs` (what goes out), `propagate` (what is made of variances and flags),
+//! `combine` (the verb), `pool` (threads); `column` does one column in plain code, for the
+//! one-dimensional functions and as the truth for tests.
 
 #![deny(unsafe_code)]
 
@@ -39,12 +41,14 @@ pub mod plan;
 pub mod plane;
 mod pool;
 mod prefetch;
+mod propagate;
 mod reject;
 mod rows;
 pub mod sample;
 mod statistic;
 #[cfg(test)]
 mod tests;
+mod variances;
 
 pub use column::{combine_column, Modifier, Pixel};
 pub use combine::{combine, MOST_FRAMES};

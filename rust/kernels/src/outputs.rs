@@ -36,6 +36,8 @@ pub enum Kind {
     Byte,
     /// A 16-bit count per pixel.
     Count,
+    /// A 32-bit word per pixel.
+    Word,
     /// A byte per sample.
     Cube,
 }
@@ -63,6 +65,8 @@ products! {
     NRejectedLow = "n_rejected_low": Count;
     /// Samples rejected at the high side.
     NRejectedHigh = "n_rejected_high": Count;
+    /// Bits that are set in the flags of any sample used.
+    Dq = "dq": Word;
     /// 1 for every sample not used.
     MaskRej = "mask_rej": Cube;
     /// 1 for every sample outside the thresholds.
@@ -82,6 +86,8 @@ pub enum Buffer<'a> {
     U8(&'a mut [u8]),
     /// Counts.
     U16(&'a mut [u16]),
+    /// Words.
+    U32(&'a mut [u32]),
     /// One plane of bytes per frame.
     Cube(Vec<&'a mut [u8]>),
 }
@@ -106,6 +112,7 @@ impl<'a> Outputs<'a> {
             (Kind::Real, Buffer::F32(_) | Buffer::F64(_))
                 | (Kind::Byte, Buffer::U8(_))
                 | (Kind::Count, Buffer::U16(_))
+                | (Kind::Word, Buffer::U32(_))
                 | (Kind::Cube, Buffer::Cube(_))
         );
         if !fits {
@@ -132,6 +139,7 @@ impl<'a> Outputs<'a> {
                 Buffer::F64(b) => Error::same_length(product.name(), b.len(), pixels)?,
                 Buffer::U8(b) => Error::same_length(product.name(), b.len(), pixels)?,
                 Buffer::U16(b) => Error::same_length(product.name(), b.len(), pixels)?,
+                Buffer::U32(b) => Error::same_length(product.name(), b.len(), pixels)?,
                 Buffer::Cube(planes) => {
                     Error::same_length(product.name(), planes.len(), frames)?;
                     for plane in planes {
@@ -163,6 +171,10 @@ impl<'a> Outputs<'a> {
                 Buffer::U16(b) => {
                     let (x, y) = b.split_at_mut(mid);
                     (Buffer::U16(x), Buffer::U16(y))
+                }
+                Buffer::U32(b) => {
+                    let (x, y) = b.split_at_mut(mid);
+                    (Buffer::U32(x), Buffer::U32(y))
                 }
                 Buffer::Cube(planes) => {
                     let (x, y) = planes.into_iter().map(|p| p.split_at_mut(mid)).unzip();
@@ -228,6 +240,13 @@ impl Buffer<'_> {
         }
     }
 
+    /// Stores words.
+    pub(crate) fn put_words(&mut self, spots: Spots, row: &Row<u32>) {
+        if let Self::U32(b) = self {
+            spots.put(b, &row.0, |x| x);
+        }
+    }
+
     /// Stores bytes.
     pub(crate) fn put_bytes(&mut self, spots: Spots, row: &Row<u8>) {
         if let Self::U8(b) = self {
@@ -249,6 +268,7 @@ impl Buffer<'_> {
         match self {
             Self::U8(b) => b[at..at + len].fill(value),
             Self::U16(b) => b[at..at + len].fill(u16::from(value)),
+            Self::U32(b) => b[at..at + len].fill(u32::from(value)),
             Self::F32(b) => b[at..at + len].fill(f32::from(value)),
             Self::F64(b) => b[at..at + len].fill(f64::from(value)),
             Self::Cube(planes) => {

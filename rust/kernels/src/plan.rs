@@ -299,13 +299,19 @@ impl Statistic {
         self.is_weighted() || matches!(self, Self::Quadrature | Self::NoiseModel)
     }
 
+    /// Whether its uncertainty follows from the variances of the samples.
+    pub(crate) fn propagates(self) -> bool {
+        self.is_weighted()
+            || matches!(self, Self::Mean | Self::Median | Self::LowerMedian | Self::Sum)
+    }
+
     /// Whether there is nothing to compute without weights.
     pub fn is_weighted(self) -> bool {
         matches!(self, Self::WeightedMean | Self::WeightedSum)
     }
 }
 
-/// Uncertainty of the result, from the scatter of the samples used.
+/// Uncertainty of the result, from the scatter of the samples used or from what is known of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Uncertainty {
     /// std / sqrt(n), ddof = 0.
@@ -317,6 +323,14 @@ pub enum Uncertainty {
     /// IRAF's sigma image: sqrt(sum (x - r)^2 / (n - 1)) about the result r (about the mean, for
     /// sums), or sqrt(sum w (x - r)^2 / sum w * n / (n - 1)) if weights enter; 0 for n = 1.
     Scatter,
+    /// From the variances v of the samples, of which the transform makes v (factor / scale)^2:
+    /// sqrt(sum v) of a sum, sqrt(sum v) / n of a mean, sqrt(sum w^2 v), over |sum w|, of weighted
+    /// ones, sqrt(sum v / n * f(n)) of medians, where f(n) is the variance of the median of n
+    /// normal samples.
+    Propagate,
+    /// The same from the variances that the noise models [`Plan::noise`] give for samples at the
+    /// level of the result.
+    Noise,
 }
 
 /// 1 / Phi^-1(3/4): the standard deviation of Gaussian samples in units of their MAD.
@@ -337,8 +351,12 @@ pub struct Plan {
     pub transform_after: bool,
     /// Uncertainty to compute.
     pub uncertainty: Option<Uncertainty>,
-    /// Noise models for [`Statistic::NoiseModel`], one or one for each frame.
+    /// Noise models for [`Statistic::NoiseModel`] or [`Uncertainty::Noise`], one or one for each
+    /// frame.
     pub noise: Vec<Noise>,
+    /// Samples are weighted with the inverse of their variance; one without a positive finite
+    /// weight counts as masked.
+    pub ivar: bool,
     /// Value where no sample is left; `None`: NaN, and 0 for sums.
     pub blank: Option<f64>,
     /// Work in single precision.
@@ -356,6 +374,7 @@ impl Plan {
             transform_after: false,
             uncertainty: None,
             noise: Vec::new(),
+            ivar: false,
             blank: None,
             single: false,
         }
@@ -377,6 +396,7 @@ impl Plan {
                 Error::same_length("nmodel gain", self.noise.len(), frames)?;
             }
         }
+        self.check_propagation(frames)?;
         if let Some((low, high)) = self.thresholds {
             ordered("thresholds", low, high)?;
         }
@@ -392,6 +412,33 @@ impl Plan {
                 }
                 Step::Range(range) => ordered("range", range.low, range.high)?,
                 Step::Extrema(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check_propagation(&self, frames: usize) -> Result<()> {
+        if self.ivar && self.statistic != Statistic::WeightedMean {
+            return Err(Error::option("ivar", "true", "false, unless the statistic is wmean"));
+        }
+        let kind = match self.uncertainty {
+            Some(Uncertainty::Propagate) => "propagate",
+            Some(Uncertainty::Noise) => "noise",
+            _ => return Ok(()),
+        };
+        if !self.statistic.propagates() {
+            let expected = "another kind: this one is defined for mean, median, lmedian, sum, \
+                            wmean and wsum only";
+            return Err(Error::option("uncertainty", kind, expected));
+        }
+        if kind == "noise" {
+            check_noise("noise", &self.noise)?;
+            if self.noise.len() != 1 {
+                Error::same_length("noise gain", self.noise.len(), frames)?;
+            }
+            if self.noise.iter().any(|noise| noise.level != Level::SAME) {
+                let expected = "none: the uncertainty uses the scale and zero of the frames";
+                return Err(Error::option("noise scales and zeros", "numbers", expected));
             }
         }
         Ok(())

@@ -254,6 +254,10 @@ pub struct Plane<'a> {
     pub mask: Option<View<'a>>,
     /// Weight of every sample; `weight` is then not used.
     pub weights: Option<View<'a>>,
+    /// Variance of every sample before zero, factor and scale: floats.
+    pub variance: Option<View<'a>>,
+    /// Flags of every sample: integers of at most 32 bits, whose bits are taken as they are.
+    pub flags: Option<View<'a>>,
     /// Raw FITS values that still need scaling.
     pub fits: Option<FitsScaling>,
     /// A sample enters as `(raw - zero) * factor / scale`.
@@ -273,6 +277,8 @@ impl<'a> Plane<'a> {
             pixels,
             mask: None,
             weights: None,
+            variance: None,
+            flags: None,
             fits: None,
             zero: 0.0,
             factor: 1.0,
@@ -298,6 +304,16 @@ impl<'a> Plane<'a> {
         if self.fits.is_some_and(|fits| fits.unsigned) && !self.pixels.dtype().is_integer() {
             let found = format!("{:?} pixels", self.pixels.dtype());
             return Err(Error::option(&format!("fits[{k}] unsigned"), found, "integers"));
+        }
+        if let Some(variance) = self.variance.as_ref().filter(|view| view.dtype().is_integer()) {
+            let found = format!("{:?} pixels", variance.dtype());
+            return Err(Error::option(&format!("variances[{k}]"), found, "floats"));
+        }
+        let bits = |view: &&View| view.dtype().is_integer() && view.dtype().size() <= 4;
+        if let Some(flags) = self.flags.as_ref().filter(|view| !bits(view)) {
+            let found = format!("{:?} pixels", flags.dtype());
+            let expected = "integers of at most 32 bits";
+            return Err(Error::option(&format!("flags[{k}]"), found, expected));
         }
         Ok(())
     }

@@ -8,17 +8,24 @@
 /// not exist.
 #[inline(always)]
 pub(crate) fn prefetch(bytes: &[u8]) {
+    prefetch_run(bytes, 1);
+}
+
+/// The same for the run of bytes `ahead` runs further on. Those that are read for single blocks are
+/// short: the second one arrives in time, the next one does not.
+#[inline(always)]
+pub(crate) fn prefetch_run(bytes: &[u8], ahead: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
         let mut at = 0;
         while at < bytes.len() {
-            let next = bytes.as_ptr().wrapping_add(bytes.len() + at);
+            let next = bytes.as_ptr().wrapping_add(ahead * bytes.len() + at);
             // SAFETY: a prefetch never faults, whatever the address.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(next.cast()) };
             at += 64;
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = bytes;
+    let _ = (bytes, ahead);
 }

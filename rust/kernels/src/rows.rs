@@ -10,14 +10,14 @@ use crate::sample::{Row, Work, LANES};
 
 /// Whole vectors only: lets the compiler drop the remainder of every loop.
 #[inline(always)]
-fn lanes(w: usize) -> usize {
+pub fn lanes(w: usize) -> usize {
     w.min(LANES) & !15
 }
 
 /// Whether a value is present.
 #[inline(always)]
 #[allow(clippy::eq_op)]
-fn present<T: Work>(x: T) -> bool {
+pub fn present<T: Work>(x: T) -> bool {
     x == x
 }
 

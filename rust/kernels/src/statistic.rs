@@ -10,6 +10,8 @@ pub(crate) struct Combined {
     pub n: Row<u32>,
     pub image: Row<f64>,
     pub uncertainty: Row<f64>,
+    /// All flags of the samples, if asked for.
+    pub dq: Option<Row<u32>>,
 }
 
 /// Weights of a block: one row per frame, or one number per frame.
@@ -36,7 +38,8 @@ pub(crate) fn combine<T: Work>(
         (statistic, None) => compute(kit, statistic, weights, &plan.noise, v, w, &n, absent),
     };
     let uncertainty = match plan.uncertainty {
-        None => Row::filled(f64::NAN),
+        // `Propagation` does the latter two.
+        None | Some(Uncertainty::Propagate | Uncertainty::Noise) => Row::filled(f64::NAN),
         Some(Uncertainty::Scatter) => scatter(weights, plan.statistic, &image, v, &n),
         Some(kind) => uncertainty(kit, kind, plan.statistic, &image, v, w, &n, absent),
     };
@@ -45,7 +48,7 @@ pub(crate) fn combine<T: Work>(
             image.0[l] = if n.0[l] == 0 { blank } else { image.0[l] };
         }
     }
-    Combined { n, image, uncertainty }
+    Combined { n, image, uncertainty, dq: None }
 }
 
 fn compute<T: Work>(
@@ -129,7 +132,8 @@ pub(crate) fn error_of(kind: Uncertainty, mut row: Row<f64>, n: &Row<u32>) -> Ro
     row
 }
 
-fn weighted_sums<T: Work>(
+/// sum w x and sum w.
+pub(crate) fn weighted_sums<T: Work>(
     kit: &Kit<T>,
     weights: &Weights,
     v: &[Row<T>],

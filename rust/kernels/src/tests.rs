@@ -10,12 +10,17 @@ use crate::plane::{FitsScaling, Plane, Shape, View};
 use crate::sample::{DType, Row, LANES};
 use crate::{combine, Buffer, Outputs, Product};
 
+mod looks;
+mod propagation;
+
 /// A value with all that is known about it.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     raw: f64,
     masked: bool,
     weight: f64,
+    variance: f64,
+    flags: i16,
     zero: f64,
     factor: f64,
     scale: f64,
@@ -28,6 +33,7 @@ fn truth(column: &[Sample], plan: &Plan) -> Pixel {
         .map(|s| Modifier {
             masked: s.masked,
             weight: s.weight,
+            variance: s.variance,
             zero: s.zero,
             factor: s.factor,
             scale: s.scale,
@@ -52,11 +58,21 @@ fn kernel(columns: &[Vec<Sample>], plan: &Plan, threads: usize) -> Vec<Pixel> {
         .collect();
     let masks: Vec<Vec<u8>> =
         (0..frames).map(|k| columns.iter().map(|c| u8::from(c[k].masked)).collect()).collect();
+    let variances: Vec<Vec<u8>> = (0..frames)
+        .map(|k| columns.iter().flat_map(|c| c[k].variance.to_be_bytes()).collect())
+        .collect();
+    let bits: Vec<Vec<u8>> = (0..frames)
+        .map(|k| columns.iter().flat_map(|c| c[k].flags.to_be_bytes()).collect())
+        .collect();
     let dtype = if plan.single { DType::F32 } else { DType::F64 };
     let planes: Vec<Plane> = (0..frames)
         .map(|k| {
             let first = &columns[0][k];
-            let mut plane = Plane::new(View::new(&bytes[k], dtype, true, 0, &[], &shape).unwrap());
+            let view = |bytes, dtype| View::new(bytes, dtype, true, 0, &[], &shape).unwrap();
+            let mut plane = Plane::new(view(&bytes[k], dtype));
+            plane.variance = Some(view(&variances[k], DType::F64));
+            // One frame in three has no flags.
+            plane.flags = (k % 3 < 2).then(|| view(&bits[k], DType::I16));
             plane.mask = Some(View::contiguous(&masks[k], DType::U8, &shape).unwrap());
             (plane.zero, plane.factor, plane.scale) = (first.zero, first.factor, first.scale);
             plane.weight = first.weight;
@@ -70,6 +86,7 @@ fn kernel(columns: &[Vec<Sample>], plan: &Plan, threads: usize) -> Vec<Pixel> {
     let (mut low, mut upp) = (vec![0.0_f64; pixels], vec![0.0_f64; pixels]);
     let (mut nit, mut flags) = (vec![0_u8; pixels], vec![0_u8; pixels]);
     let mut unused = vec![vec![0_u8; pixels]; frames];
+    let mut dq = vec![7_u32; pixels];
     let mut outputs = Outputs::new();
     outputs.push(Product::Image, Buffer::F64(&mut image)).unwrap();
     if plan.uncertainty.is_some() {
@@ -79,6 +96,7 @@ fn kernel(columns: &[Vec<Sample>], plan: &Plan, threads: usize) -> Vec<Pixel> {
     outputs.push(Product::Low, Buffer::F64(&mut low)).unwrap();
     outputs.push(Product::Upp, Buffer::F64(&mut upp)).unwrap();
     outputs.push(Product::NUsed, Buffer::U16(&mut n_used)).unwrap();
+    outputs.push(Product::Dq, Buffer::U32(&mut dq)).unwrap();
     outputs.push(Product::NRejectedLow, Buffer::U16(&mut n_low)).unwrap();
     outputs.push(Product::NRejectedHigh, Buffer::U16(&mut n_high)).unwrap();
     outputs.push(Product::Nit, Buffer::U8(&mut nit)).unwrap();
@@ -86,6 +104,11 @@ fn kernel(columns: &[Vec<Sample>], plan: &Plan, threads: usize) -> Vec<Pixel> {
     let planes_out = unused.iter_mut().map(Vec::as_mut_slice).collect();
     outputs.push(Product::MaskRej, Buffer::Cube(planes_out)).unwrap();
     combine(&planes, &shape, plan, outputs, Some(threads)).unwrap();
+    for (p, column) in columns.iter().enumerate() {
+        let used = (0..frames).filter(|k| k % 3 < 2 && unused[*k][p] == 0);
+        let all = used.fold(0, |all, k| all | column[k].flags as u16);
+        assert_eq!(dq[p], u32::from(all), "flags of {column:?}");
+    }
     (0..pixels)
         .map(|p| Pixel {
             image: image[p],
@@ -127,6 +150,17 @@ fn value() -> impl Strategy<Value = f64> {
         1 => Just(f64::NAN),
         1 => Just(f64::INFINITY),
         1 => Just(5e3),
+    ]
+}
+
+fn variance() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        30 => 0.01..100.0_f64,
+        1 => Just(0.0),
+        1 => Just(f64::NAN),
+        1 => Just(f64::INFINITY),
+        1 => Just(-2.0),
+        1 => Just(1e-320),
     ]
 }
 
@@ -228,22 +262,27 @@ fn plan() -> impl Strategy<Value = Plan> {
         Just(Uncertainty::StdError),
         Just(Uncertainty::MadError),
         Just(Uncertainty::StdSum),
-        Just(Uncertainty::Scatter)
+        Just(Uncertainty::Scatter),
+        Just(Uncertainty::Propagate),
+        Just(Uncertainty::Noise)
     ]);
     (
         (statistic(), prop::collection::vec(step(), 0..3), uncertainty),
         (prop::option::of(Just((-80.0, 1e8))), any::<bool>(), any::<bool>(), any::<bool>()),
-        prop::option::of(Just(-9.0)),
+        (prop::option::of(Just(-9.0)), any::<bool>()),
     )
-        .prop_map(|((statistic, steps, uncertainty), flags, blank)| {
+        .prop_map(|((statistic, steps, uncertainty), flags, (blank, ivar))| {
             let (thresholds, independent, transform_after, single) = flags;
+            let scatters =
+                !matches!(uncertainty, Some(Uncertainty::Propagate | Uncertainty::Noise));
             Plan {
+                ivar: ivar && statistic == Statistic::WeightedMean,
                 statistic,
                 steps,
                 thresholds,
                 independent,
                 transform_after,
-                uncertainty,
+                uncertainty: uncertainty.filter(|_| scatters || statistic.propagates()),
                 noise: vec![Noise { gain: 1.5, rdnoise: 2.0, snoise: 0.1, level: Level::SAME }],
                 blank,
                 single,
@@ -254,7 +293,8 @@ fn plan() -> impl Strategy<Value = Plan> {
 fn columns() -> impl Strategy<Value = Vec<Vec<Sample>>> {
     let frame = (-3.0..3.0_f64, 0.5..2.0_f64, prop::bool::weighted(0.5), 0.0..2.0_f64);
     (1..40_usize, 1..150_usize).prop_flat_map(move |(frames, pixels)| {
-        let column = prop::collection::vec((value(), prop::bool::weighted(0.1)), frames);
+        let sample = (value(), prop::bool::weighted(0.1), variance(), any::<i16>());
+        let column = prop::collection::vec(sample, frames);
         (
             prop::collection::vec(column, pixels),
             prop::collection::vec(frame.clone(), frames),
@@ -267,13 +307,17 @@ fn columns() -> impl Strategy<Value = Vec<Vec<Sample>>> {
                         column
                             .into_iter()
                             .zip(&frames)
-                            .map(|((raw, mask), (zero, scale, plain, weight))| Sample {
-                                raw,
-                                masked: masked && mask,
-                                weight: *weight,
-                                zero: if *plain { 0.0 } else { *zero },
-                                factor: 1.0,
-                                scale: if *plain { 1.0 } else { *scale },
+                            .map(|((raw, mask, variance, flags), (zero, scale, plain, weight))| {
+                                Sample {
+                                    raw,
+                                    masked: masked && mask,
+                                    weight: *weight,
+                                    variance,
+                                    flags,
+                                    zero: if *plain { 0.0 } else { *zero },
+                                    factor: 1.0,
+                                    scale: if *plain { 1.0 } else { *scale },
+                                }
                             })
                             .collect()
                     })
@@ -374,6 +418,8 @@ fn threads_do_not_matter() {
                     raw: f64::from((p * 7919 + k * 104_729) % 1000) / 3.0,
                     masked: (p + k) % 97 == 0,
                     weight: 1.0,
+                    variance: 1.0,
+                    flags: k as i16,
                     zero: 0.0,
                     factor: 1.0,
                     scale: 1.0,

@@ -230,22 +230,63 @@ impl<'py> Column<'py> {
     }
 }
 
+/// What there may be beside the pixels.
+#[derive(Default)]
+pub(crate) struct Extras<'py> {
+    pub masks: Option<Planes<'py>>,
+    pub weights: Option<Planes<'py>>,
+    pub variances: Option<Planes<'py>>,
+    pub flags: Option<Planes<'py>>,
+}
+
+impl<'py> Extras<'py> {
+    fn each(&self) -> [(&'static str, &Option<Planes<'py>>); 4] {
+        [
+            ("masks", &self.masks),
+            ("weights", &self.weights),
+            ("variances", &self.variances),
+            ("flags", &self.flags),
+        ]
+    }
+
+    /// All planes.
+    fn planes(&self) -> impl Iterator<Item = &RawPlane<'py>> {
+        self.each().into_iter().flat_map(|(_, planes)| planes).flatten().flatten()
+    }
+
+    /// Checks what the planes are made of.
+    fn check_types(&self) -> PyResult<()> {
+        for (name, planes) in self.each() {
+            for plane in planes.iter().flatten().flatten() {
+                let (fits, expected) = match name {
+                    "masks" => (plane.is_bool, "booleans"),
+                    "flags" => (
+                        plane.dtype.is_integer() && plane.dtype.size() <= 4 && !plane.is_bool,
+                        "integers of at most 32 bits",
+                    ),
+                    _ => (!plane.dtype.is_integer(), "floats"),
+                };
+                if !fits {
+                    let text = format!("{}: expected {expected}", plane.name);
+                    return Err(PyTypeError::new_err(text));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Everything that is read, folded to the fewest axes that all planes share.
 pub(crate) struct Folded<'a, 'py> {
     pixels: Vec<&'a RawPlane<'py>>,
-    masks: Option<&'a [Option<RawPlane<'py>>]>,
-    weights: Option<&'a [Option<RawPlane<'py>>]>,
+    extras: &'a Extras<'py>,
     image_shape: &'a [usize],
     contiguous: bool,
     shape: Shape,
 }
 
 impl<'a, 'py> Folded<'a, 'py> {
-    pub fn new(
-        pixels: &'a [Option<RawPlane<'py>>],
-        masks: Option<&'a [Option<RawPlane<'py>>]>,
-        weights: Option<&'a [Option<RawPlane<'py>>]>,
-    ) -> PyResult<Self> {
+    pub fn new(pixels: &'a [Option<RawPlane<'py>>], extras: &'a Extras<'py>) -> PyResult<Self> {
         let pixels = pixels
             .iter()
             .enumerate()
@@ -259,7 +300,7 @@ impl<'a, 'py> Folded<'a, 'py> {
             return Err(PyValueError::new_err("pixels: no frames; expected at least one"));
         };
         let image_shape = first.shape.as_slice();
-        for (name, extra) in [("masks", masks), ("weights", weights)] {
+        for (name, extra) in extras.each() {
             if let Some(extra) = extra {
                 if extra.len() != pixels.len() {
                     return Err(PyValueError::new_err(format!(
@@ -270,8 +311,7 @@ impl<'a, 'py> Folded<'a, 'py> {
                 }
             }
         }
-        let extras = || masks.into_iter().chain(weights).flatten().flatten();
-        for plane in pixels.iter().copied().chain(extras()) {
+        for plane in pixels.iter().copied().chain(extras.planes()) {
             if plane.shape != image_shape {
                 return Err(PyValueError::new_err(format!(
                     "{}: shape {:?}, expected {:?} as the first frame",
@@ -279,29 +319,20 @@ impl<'a, 'py> Folded<'a, 'py> {
                 )));
             }
         }
-        for plane in masks.into_iter().flatten().flatten() {
-            if !plane.is_bool {
-                return Err(PyTypeError::new_err(format!("{}: expected booleans", plane.name)));
-            }
-        }
+        extras.check_types()?;
         for plane in &pixels {
             if plane.is_bool {
                 let text = format!("{}: found booleans, expected numbers", plane.name);
                 return Err(PyTypeError::new_err(text));
             }
         }
-        for plane in weights.into_iter().flatten().flatten() {
-            if plane.dtype.is_integer() {
-                return Err(PyTypeError::new_err(format!("{}: expected floats", plane.name)));
-            }
-        }
-        let contiguous = pixels.iter().copied().chain(extras()).all(RawPlane::is_contiguous);
+        let contiguous = pixels.iter().copied().chain(extras.planes()).all(RawPlane::is_contiguous);
         let shape = match image_shape.split_last() {
             Some((inner, outer)) if !contiguous => Shape::new(outer, *inner),
             _ => Shape::new(&[], image_shape.iter().product()),
         }
         .map_err(to_python)?;
-        Ok(Self { pixels, masks, weights, image_shape, contiguous, shape })
+        Ok(Self { pixels, extras, image_shape, contiguous, shape })
     }
 
     /// Fills in how long an image row is, for the steps that pool over rows.
@@ -320,24 +351,25 @@ impl<'a, 'py> Folded<'a, 'py> {
     /// The planes, without their numbers.
     pub fn planes(&self) -> PyResult<Vec<Plane<'_>>> {
         let view = |plane: &'a RawPlane<'py>| plane.view(&self.shape, self.contiguous);
-        let optional = |extra: Option<&'a [Option<RawPlane<'py>>]>, k: usize| {
-            extra.and_then(|planes| planes[k].as_ref()).map(view).transpose()
+        let optional = |extra: &'a Option<Planes<'py>>, k: usize| {
+            extra.as_ref().and_then(|planes| planes[k].as_ref()).map(view).transpose()
         };
         self.pixels
             .iter()
             .enumerate()
             .map(|(k, plane)| {
                 let mut plane = Plane::new(view(plane)?);
-                plane.mask = optional(self.masks, k)?;
-                plane.weights = optional(self.weights, k)?;
+                plane.mask = optional(&self.extras.masks, k)?;
+                plane.weights = optional(&self.extras.weights, k)?;
+                plane.variance = optional(&self.extras.variances, k)?;
+                plane.flags = optional(&self.extras.flags, k)?;
                 Ok(plane)
             })
             .collect()
     }
 
     fn overlaps(&self, start: usize, end: usize) -> bool {
-        let extras = self.masks.into_iter().chain(self.weights).flatten().flatten();
-        self.pixels.iter().copied().chain(extras).any(|plane| {
+        self.pixels.iter().copied().chain(self.extras.planes()).any(|plane| {
             let (first, last) = plane.span();
             first < end && start < last
         })
@@ -349,6 +381,7 @@ enum Target<'py> {
     F64(PyReadwriteArrayDyn<'py, f64>),
     U8(PyReadwriteArrayDyn<'py, u8>),
     U16(PyReadwriteArrayDyn<'py, u16>),
+    U32(PyReadwriteArrayDyn<'py, u32>),
     Bool(PyReadwriteArrayDyn<'py, bool>),
 }
 
@@ -404,6 +437,7 @@ impl<'py> Targets<'py> {
                 Target::F32(array) => Buffer::F32(array.as_slice_mut().map_err(|_| lost())?),
                 Target::F64(array) => Buffer::F64(array.as_slice_mut().map_err(|_| lost())?),
                 Target::U16(array) => Buffer::U16(array.as_slice_mut().map_err(|_| lost())?),
+                Target::U32(array) => Buffer::U32(array.as_slice_mut().map_err(|_| lost())?),
                 Target::U8(array) => bytes(array.as_slice_mut().map_err(|_| lost())?, planes),
                 Target::Bool(array) => {
                     let slice = array.as_slice_mut().map_err(|_| lost())?;
@@ -454,7 +488,7 @@ fn borrow<'py>(
             }
         )*};
     }
-    attempt!(F32: f32, F64: f64, U8: u8, U16: u16, Bool: bool);
+    attempt!(F32: f32, F64: f64, U8: u8, U16: u16, U32: u32, Bool: bool);
     let found = array.getattr("dtype").unwrap_or_else(|_| array.get_type().into_any());
     Err(PyTypeError::new_err(format!("output {name}: cannot write {found}")))
 }

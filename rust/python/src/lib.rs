@@ -24,7 +24,7 @@ mod _core {
     use pyo3::types::{PyDict, PyTuple};
 
     use super::kernels;
-    use crate::arrays::{planes_of, Column, Folded, Targets};
+    use crate::arrays::{planes_of, Column, Extras, Folded, Targets};
     use crate::errors::to_python;
     use crate::options::{extract, fits_of, plan_of, vector_of};
 
@@ -86,7 +86,7 @@ mod _core {
 
     /// Combines planes under a plan into outputs; see `planes.combine_planes`.
     #[pyfunction]
-    #[pyo3(signature = (pixels, plan, outputs, masks, weights, zero, factor, scale, fits, n_threads))]
+    #[pyo3(signature = (pixels, plan, outputs, masks, weights, zero, factor, scale, fits, variances, flags, n_threads))]
     fn combine<'py>(
         py: Python<'py>,
         pixels: &Bound<'py, PyAny>,
@@ -98,13 +98,14 @@ mod _core {
         factor: &Bound<'py, PyAny>,
         scale: &Bound<'py, PyAny>,
         fits: &Bound<'py, PyAny>,
+        variances: &Bound<'py, PyAny>,
+        flags: &Bound<'py, PyAny>,
         n_threads: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
         let n_threads: Option<usize> = extract("n_threads", n_threads)?;
         let mut plan = plan.get().0.clone();
         let pixels = planes_of("pixels", pixels)?.unwrap_or_default();
         let n = pixels.len();
-        let masks = planes_of("masks", masks)?;
         let zero = vector_of("zero", zero, n)?;
         let factor = vector_of("factor", factor, n)?;
         let scale = vector_of("scale", scale, n)?;
@@ -115,10 +116,21 @@ mod _core {
             Ok(vector) => (vector, None),
             Err(_) => (None, planes_of("weights", weights)?),
         };
-        if plan.statistic.is_weighted() && weight.is_none() && weights.is_none() {
+        let given = weight.is_some() || weights.is_some();
+        if plan.statistic.is_weighted() && !given && !plan.ivar {
             return Err(PyValueError::new_err("weights: None; a weighted statistic needs them"));
         }
-        let folded = Folded::new(&pixels, masks.as_deref(), weights.as_deref())?;
+        if plan.ivar && given {
+            let text = "weights: given; expected None, as the plan weights with inverse variances";
+            return Err(PyValueError::new_err(text));
+        }
+        let extras = Extras {
+            masks: planes_of("masks", masks)?,
+            weights,
+            variances: planes_of("variances", variances)?,
+            flags: planes_of("flags", flags)?,
+        };
+        let folded = Folded::new(&pixels, &extras)?;
         folded.tell_lines(&mut plan);
         let mut planes = folded.planes()?;
         for (k, plane) in planes.iter_mut().enumerate() {

@@ -36,20 +36,32 @@ pub(crate) fn plan_of(plan: &Bound<'_, PyAny>) -> PyResult<Plan> {
         "nmodel" => Statistic::NoiseModel,
         other => return Err(unknown("statistic", other)),
     };
-    let noise = match attribute::<Option<Py<PyDict>>>(plan, "noise")? {
-        None if statistic == Statistic::NoiseModel => {
-            return Err(PyValueError::new_err("noise: None; nmodel needs a noise model"))
-        }
-        None => Vec::new(),
-        Some(noise) => {
-            let dict = noise.bind(plan.py());
-            let options = Options { step: "noise", dict, taken: RefCell::default() };
-            let noise = noise_of(&options)?;
-            options.all_taken()?;
-            noise
-        }
-    };
     let uncertainty: Option<String> = attribute(plan, "uncertainty")?;
+    let uncertainty = match uncertainty.as_deref() {
+        None => None,
+        Some("std_error") => Some(Uncertainty::StdError),
+        Some("mad_error") => Some(Uncertainty::MadError),
+        Some("std_sum") => Some(Uncertainty::StdSum),
+        Some("scatter") => Some(Uncertainty::Scatter),
+        Some("propagate") => Some(Uncertainty::Propagate),
+        Some("noise") => Some(Uncertainty::Noise),
+        Some(other) => return Err(unknown("uncertainty", other)),
+    };
+    let noise = plan.getattr("noise")?;
+    let noise = if noise.is_none() {
+        let needed = if statistic == Statistic::NoiseModel {
+            Some("nmodel")
+        } else {
+            (uncertainty == Some(Uncertainty::Noise)).then_some("uncertainty \"noise\"")
+        };
+        if let Some(what) = needed {
+            let text = format!("noise: None; {what} needs a noise model");
+            return Err(PyValueError::new_err(text));
+        }
+        Vec::new()
+    } else {
+        model_of(&noise)?
+    };
     let work: String = attribute(plan, "work")?;
     let blank: f64 = attribute(plan, "blank")?;
     let mut steps = Vec::new();
@@ -62,15 +74,9 @@ pub(crate) fn plan_of(plan: &Bound<'_, PyAny>) -> PyResult<Plan> {
         thresholds: attribute(plan, "thresholds")?,
         independent: attribute(plan, "independent")?,
         transform_after: attribute(plan, "transform_after")?,
-        uncertainty: match uncertainty.as_deref() {
-            None => None,
-            Some("std_error") => Some(Uncertainty::StdError),
-            Some("mad_error") => Some(Uncertainty::MadError),
-            Some("std_sum") => Some(Uncertainty::StdSum),
-            Some("scatter") => Some(Uncertainty::Scatter),
-            Some(other) => return Err(unknown("uncertainty", other)),
-        },
+        uncertainty,
         noise,
+        ivar: attribute(plan, "ivar")?,
         blank: (!blank.is_nan()).then_some(blank),
         single: match work.as_str() {
             "f4" => true,
@@ -218,15 +224,44 @@ fn levels_of(options: &Options) -> PyResult<Option<Vec<Level>>> {
 /// `gain`, `rdnoise`, `snoise`, `scales` and `zeros`: numbers, or one for each frame.
 fn noise_of(options: &Options) -> PyResult<Vec<Noise>> {
     let numbers = |name: &'static str, default: f64| {
-        let numbers: Numbers = options.or(name, Numbers::One(default))?;
-        Ok::<_, PyErr>(match numbers {
-            Numbers::One(number) => vec![number],
-            Numbers::Each(numbers) => numbers,
+        let value = options.optional::<Py<PyAny>>(name)?;
+        value.map_or(Ok(vec![default]), |value| {
+            numbers_of(&format!("{} {name}", options.step), value.bind(options.dict.py()))
         })
     };
     let (gain, rdnoise) = (numbers("gain", 1.0)?, numbers("rdnoise", 0.0)?);
-    let snoise = numbers("snoise", 0.0)?;
     let levels = levels_of(options)?.unwrap_or_else(|| vec![Level::SAME]);
+    noise_from(options.step, &gain, &rdnoise, &numbers("snoise", 0.0)?, &levels)
+}
+
+/// The noise model of a plan: a dict of options, or the numbers (gain, rdnoise, snoise).
+fn model_of(noise: &Bound<'_, PyAny>) -> PyResult<Vec<Noise>> {
+    if let Ok(dict) = noise.cast::<PyDict>() {
+        let options = Options { step: "noise", dict, taken: RefCell::default() };
+        let noise = noise_of(&options)?;
+        options.all_taken()?;
+        return Ok(noise);
+    }
+    let [gain, rdnoise, snoise]: [Bound<'_, PyAny>; 3] = noise.extract().map_err(|_| {
+        let text = format!("noise: {noise}; expected (gain, rdnoise, snoise) or a dict of them");
+        PyTypeError::new_err(text)
+    })?;
+    noise_from(
+        "noise",
+        &numbers_of("noise gain", &gain)?,
+        &numbers_of("noise rdnoise", &rdnoise)?,
+        &numbers_of("noise snoise", &snoise)?,
+        &[Level::SAME],
+    )
+}
+
+fn noise_from(
+    step: &str,
+    gain: &[f64],
+    rdnoise: &[f64],
+    snoise: &[f64],
+    levels: &[Level],
+) -> PyResult<Vec<Noise>> {
     let n = gain.len().max(rdnoise.len()).max(snoise.len()).max(levels.len());
     for (name, found) in [
         ("gain", gain.len()),
@@ -236,27 +271,27 @@ fn noise_of(options: &Options) -> PyResult<Vec<Noise>> {
     ] {
         if found != n && found != 1 {
             return Err(PyValueError::new_err(format!(
-                "{} {name}: found {found} numbers, expected one or {n}",
-                options.step
+                "{step} {name}: found {found} numbers, expected one or {n}"
             )));
         }
     }
     let at = |numbers: &[f64], k: usize| numbers[k.min(numbers.len() - 1)];
     Ok((0..n)
         .map(|k| Noise {
-            gain: at(&gain, k),
-            rdnoise: at(&rdnoise, k),
-            snoise: at(&snoise, k),
+            gain: at(gain, k),
+            rdnoise: at(rdnoise, k),
+            snoise: at(snoise, k),
             level: levels[k.min(levels.len() - 1)],
         })
         .collect())
 }
 
 /// A number, or one for each frame.
-#[derive(FromPyObject)]
-enum Numbers {
-    One(f64),
-    Each(Vec<f64>),
+fn numbers_of(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
+    match value.try_iter() {
+        Ok(items) => items.map(|item| extract(name, &item?)).collect(),
+        Err(_) => extract(name, value).map(|number| vec![number]),
+    }
 }
 
 /// The options of one step; every one given must be known.

@@ -1,0 +1,230 @@
+//! A look at the planes gives the bits of the general way.
+
+use crate::plan::*;
+use crate::plane::{FitsScaling, Plane, Shape, View};
+use crate::sample::DType;
+use crate::{combine, Buffer, Kind, Outputs, Product};
+
+/// Numbers that look random, the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    fn uniform(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Nearly Gaussian.
+    fn normal(&mut self) -> f64 {
+        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
+    }
+}
+
+/// One sample of a family of columns that are hard on rounding.
+fn sample(random: &mut Random, family: u64, frame: usize) -> f64 {
+    let z = random.normal();
+    match family {
+        0 => 1000.0 + 30.0 * z + if random.below(300) == 0 { 5000.0 } else { 0.0 },
+        1 => (2.0 * z).round(),
+        2 => 100.0 + if random.below(40) == 0 { 1.0 } else { 0.0 },
+        3 => 60000.0 + 1.3 * z,
+        4 => 1e-3 + 1e4 * z * z * z,
+        5 => 1e30 * z,
+        6 => 1e-25 * z,
+        _ => {
+            if frame % 5 == 4 {
+                3e38_f64.copysign(z)
+            } else {
+                1e3 * z
+            }
+        }
+    }
+}
+
+struct Stack {
+    bytes: Vec<Vec<u8>>,
+    masks: Vec<Option<Vec<u8>>>,
+    shape: Shape,
+    dtype: DType,
+    big: bool,
+    fits: Option<FitsScaling>,
+}
+
+impl Stack {
+    fn draw(random: &mut Random, frames: usize, pixels: usize, dtype: DType) -> Self {
+        let (family, big) = (random.below(8), random.below(2) == 0);
+        let unsigned = dtype == DType::I16 && random.below(2) == 0;
+        // Seldom, often, never.
+        let [nan, masked] = [0, 0].map(|_| [0, 400, 20][random.below(3) as usize]);
+        let mut hit = |rate: u64, random: &mut Random| rate > 0 && random.below(rate) == 0;
+        let lead = random.below(9) as usize;
+        let (mut bytes, mut masks) = (Vec::new(), Vec::new());
+        for frame in 0..frames {
+            let mut plane = vec![0; lead * dtype.size()];
+            for _ in 0..pixels {
+                let mut x = sample(random, family, frame);
+                if hit(nan, random) {
+                    x = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY][random.below(3) as usize];
+                }
+                let mut raw = match dtype {
+                    DType::U16 => (x as u16).to_le_bytes().to_vec(),
+                    DType::I16 => (x as i16).to_le_bytes().to_vec(),
+                    DType::F32 => (x as f32).to_le_bytes().to_vec(),
+                    _ => x.to_le_bytes().to_vec(),
+                };
+                if big {
+                    raw.reverse();
+                }
+                plane.extend(raw);
+            }
+            bytes.push(plane);
+            let some = masked > 0 && random.below(4) > 0;
+            masks.push(some.then(|| (0..pixels).map(|_| u8::from(hit(masked, random))).collect()));
+        }
+        let fits = unsigned.then_some(FitsScaling {
+            unsigned: true,
+            bscale: 1.0,
+            bzero: 0.0,
+            blank: None,
+        });
+        Self { bytes, masks, shape: Shape::new(&[], pixels).unwrap(), dtype, big, fits }
+    }
+
+    /// All products that `wanted` names, the planes being looked at unless `other_order`: then the
+    /// first one has its bytes in the other order.
+    fn combine(&self, plan: &Plan, wanted: &[Product], other_order: bool) -> Vec<Vec<u64>> {
+        let mut bytes = self.bytes.clone();
+        if other_order {
+            for sample in bytes[0].chunks_exact_mut(self.dtype.size()) {
+                sample.reverse();
+            }
+        }
+        let (pixels, frames, size) = (self.shape.pixels(), bytes.len(), self.dtype.size());
+        let planes: Vec<Plane> = (0..frames)
+            .map(|k| {
+                let big = self.big != (other_order && k == 0);
+                let lead = bytes[k].len() - pixels * size;
+                let view = View::new(&bytes[k], self.dtype, big, lead, &[], &self.shape).unwrap();
+                let mut plane = Plane::new(view);
+                plane.fits = self.fits;
+                plane.mask = self.masks[k]
+                    .as_ref()
+                    .map(|mask| View::contiguous(mask, DType::U8, &self.shape).unwrap());
+                plane
+            })
+            .collect();
+        let mut reals = vec![vec![7.0; pixels]; wanted.len()];
+        let mut counts = vec![vec![7; pixels]; wanted.len()];
+        let mut small = vec![vec![7; pixels]; wanted.len()];
+        let mut cubes = vec![vec![vec![7; pixels]; frames]; wanted.len()];
+        let mut outputs = Outputs::new();
+        let rooms = reals.iter_mut().zip(&mut counts).zip(&mut small).zip(&mut cubes);
+        for (product, (((real, count), small), cube)) in wanted.iter().zip(rooms) {
+            let buffer = match product.kind() {
+                Kind::Real => Buffer::F64(real),
+                Kind::Count => Buffer::U16(count),
+                Kind::Byte => Buffer::U8(small),
+                Kind::Cube => Buffer::Cube(cube.iter_mut().map(Vec::as_mut_slice).collect()),
+                Kind::Word => continue,
+            };
+            outputs.push(*product, buffer).unwrap();
+        }
+        combine(&planes, &self.shape, plan, outputs, Some(1)).unwrap();
+        (0..wanted.len())
+            .map(|i| {
+                // All NaN are the same, and so are the zeros.
+                let bits = |x: &f64| if x.is_nan() { 0 } else { (x + 0.0).to_bits() };
+                let mut all: Vec<u64> = reals[i].iter().map(bits).collect();
+                all.extend(counts[i].iter().map(|n| u64::from(*n)));
+                all.extend(small[i].iter().map(|n| u64::from(*n)));
+                all.extend(cubes[i].iter().flatten().map(|n| u64::from(*n)));
+                all
+            })
+            .collect()
+    }
+}
+
+fn draw_plan(random: &mut Random, single: bool) -> Plan {
+    let statistics = [
+        Statistic::Mean,
+        Statistic::Median,
+        Statistic::LowerMedian,
+        Statistic::Sum,
+        Statistic::Min,
+    ];
+    let mut plan = Plan::new(statistics[random.below(5) as usize]);
+    plan.single = single;
+    plan.independent = random.below(2) == 0;
+    if random.below(4) == 0 {
+        plan.thresholds = Some((-1000.0, 1100.0));
+    }
+    plan.uncertainty = [
+        None,
+        Some(Uncertainty::StdError),
+        Some(Uncertainty::MadError),
+        Some(Uncertainty::StdSum),
+        Some(Uncertainty::Scatter),
+    ][random.below(5) as usize];
+    let center = [Center::Mean, Center::Median, Center::LowerMedian][random.below(3) as usize];
+    let about = [None, None, Some(Center::Mean), Some(center)][random.below(4) as usize];
+    let noise = Noise { gain: 1.5, rdnoise: 3.0, snoise: 0.01, level: Level::SAME };
+    let rule = match random.below(6) {
+        0 | 1 => {
+            let spread = Spread::Std { ddof: random.below(2) as usize };
+            Rule::Scatter { about, spread, levels: None }
+        }
+        2 | 3 => Rule::Scatter { about, spread: Spread::Mad { factor: MAD_TO_STD }, levels: None },
+        4 => Rule::Noise { about, frames: vec![noise] },
+        _ => Rule::Linear { low_scale: 0.9, upp_scale: 1.1 },
+    };
+    let limit = |random: &mut Random| [0.0, 0.7, 1.0, 2.0, 3.0, 5.0][random.below(6) as usize];
+    let mut clip = Clip::new(center, rule, limit(random), limit(random));
+    clip.maxiters = [None, Some(1), Some(2), Some(5)][random.below(4) as usize];
+    clip.nkeep = [0, 0, 2, 100][random.below(4) as usize];
+    clip.maxrej = [None, None, Some(2)][random.below(3) as usize];
+    clip.revert = [Revert::Undo, Revert::Ignore, Revert::Closest][random.below(3) as usize];
+    clip.min_samples = [0, 0, 3][random.below(3) as usize];
+    clip.skip_zero = random.below(4) == 0;
+    clip.nan_rule =
+        [NanRule::Ignore, NanRule::RejectNone, NanRule::RejectAll][random.below(3) as usize];
+    if random.below(5) > 0 {
+        plan.steps.push(Step::Clip(clip));
+    }
+    plan
+}
+
+#[test]
+fn a_look_changes_no_bit() {
+    let mut random = Random(0x2545_F491_4F6C_DD1D);
+    for _ in 0..600 {
+        let dtype =
+            [DType::F32, DType::U16, DType::I16, DType::F64, DType::F32][random.below(5) as usize];
+        let frames = 2 + random.below(34) as usize;
+        let plan = draw_plan(&mut random, dtype != DType::F64);
+        let wanted: Vec<Product> = Product::ALL
+            .iter()
+            .filter(|product| product.kind() != Kind::Word)
+            .filter(|product| **product != Product::Uncertainty || plan.uncertainty.is_some())
+            .filter(|_| random.below(2) == 0)
+            .copied()
+            .collect();
+        let pixels = 1 + random.below(700) as usize;
+        let stack = Stack::draw(&mut random, frames, pixels, dtype);
+        let looked = stack.combine(&plan, &wanted, false);
+        let general = stack.combine(&plan, &wanted, true);
+        for ((product, a), b) in wanted.iter().zip(looked).zip(general) {
+            let at = a.iter().zip(&b).position(|(a, b)| a != b);
+            assert_eq!(at, None, "{product:?} of {frames} x {pixels} {dtype:?} by {plan:?}");
+        }
+    }
+}

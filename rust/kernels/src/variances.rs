@@ -1,0 +1,223 @@
+//! Row operations on variances and flags, in the manner of `rows.rs`, and the formulas of propagated
+//! uncertainties.
+
+use std::f64::consts::{FRAC_1_PI, FRAC_PI_2, PI};
+
+use crate::plan::{Noise, Statistic};
+use crate::rows::{lanes, present};
+use crate::sample::{DType, Row, Work, LANES};
+
+/// The transform of a frame as its variances see it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Transform {
+    /// Variances are multiplied by this: (factor / scale)^2.
+    pub square: f64,
+    /// scale / factor: a sample of value x was `x * back + zero`.
+    back: f64,
+    zero: f64,
+}
+
+impl Transform {
+    pub fn new(zero: f64, factor: f64, scale: f64) -> Self {
+        let slope = factor / scale;
+        Self { square: slope * slope, back: scale / factor, zero }
+    }
+}
+
+/// The noise of a frame's samples, by the value of the result.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Detector {
+    read: f64,
+    gain: f64,
+    snoise: f64,
+    transform: Transform,
+}
+
+impl Detector {
+    pub fn new(noise: &Noise, transform: Transform) -> Self {
+        let read = noise.rdnoise / noise.gain;
+        Self { read: read * read, gain: noise.gain, snoise: noise.snoise, transform }
+    }
+
+    /// Variance of a raw sample where the result is `image`.
+    #[inline(always)]
+    pub fn variance(&self, image: f64) -> f64 {
+        let signal = image * self.transform.back + self.transform.zero;
+        let signal = if signal < 0.0 { 0.0 } else { signal };
+        let sensitivity = self.snoise * signal;
+        self.read + signal / self.gain + sensitivity * sensitivity
+    }
+}
+
+/// NaN instead of a negative variance.
+#[inline(always)]
+fn real(variance: f64) -> f64 {
+    if variance < 0.0 {
+        f64::NAN
+    } else {
+        variance
+    }
+}
+
+/// Term of a sample in the sum of variances: `c` holds what its frame contributes.
+#[inline(always)]
+pub fn term(variance: f64, c: f64) -> f64 {
+    real(variance) * c
+}
+
+/// Weight of a sample of that variance; there is none unless it is positive and finite.
+#[inline(always)]
+pub fn weight(variance: f64, square: f64) -> f64 {
+    1.0 / (variance * square)
+}
+
+/// Whether a weight is one.
+#[inline(always)]
+pub fn is_weight(weight: f64) -> bool {
+    (weight > 0.0) & (weight < f64::INFINITY)
+}
+
+/// Variance of the median of n normal samples of variance 1, as SWarp has it: pi / (2 (n + c)) with
+/// c = pi/2 - 1 for odd and pi - 2 for even n (within 3 % of the true root); that of the mean for
+/// n < 3. The lower of two middle samples follows the rule for odd n, but for n = 2, where it is
+/// the smaller one, whose variance is 1 - 1/pi.
+#[inline(always)]
+fn median_variance(n: f64, odd: bool, lower: bool) -> f64 {
+    let c = if odd | lower { FRAC_PI_2 - 1.0 } else { PI - 2.0 };
+    let two = if lower { 1.0 - FRAC_1_PI } else { 0.5 };
+    let few = if odd { 1.0 } else { two };
+    let many = PI / (2.0 * (n + c));
+    if n < 3.0 {
+        few
+    } else {
+        many
+    }
+}
+
+/// Uncertainty of a statistic of n samples from `total`, sum v or sum w^2 v, and `norm`, sum w; NaN
+/// without samples.
+#[inline(always)]
+pub fn standard_error(statistic: Statistic, n: u32, total: f64, norm: f64) -> f64 {
+    let (count, odd) = (f64::from(n), n % 2 == 1);
+    let error = match statistic {
+        Statistic::Mean => total.sqrt() / count,
+        Statistic::Median => (total / count * median_variance(count, odd, false)).sqrt(),
+        Statistic::LowerMedian => (total / count * median_variance(count, odd, true)).sqrt(),
+        Statistic::Sum | Statistic::WeightedSum => total.sqrt(),
+        Statistic::WeightedMean => {
+            let error = total.sqrt() / norm.abs();
+            if norm == 0.0 {
+                f64::NAN
+            } else {
+                error
+            }
+        }
+        // `Plan::validate` refuses the others.
+        _ => f64::NAN,
+    };
+    if n == 0 {
+        f64::NAN
+    } else {
+        error
+    }
+}
+
+/// [`standard_error`] of every lane.
+#[inline(always)]
+pub fn standard_errors(statistic: Statistic, n: &Row<u32>, norm: &Row<f64>, total: &mut Row<f64>) {
+    // The statistic must be known where the loop is compiled, lest every lane ask for it.
+    macro_rules! each {
+        ($($statistic:ident),*) => {
+            match statistic {
+                $(Statistic::$statistic => for l in 0..LANES {
+                    let (n, norm) = (n.0[l], norm.0[l]);
+                    total.0[l] = standard_error(Statistic::$statistic, n, total.0[l], norm);
+                },)*
+                _ => *total = Row([f64::NAN; LANES]),
+            }
+        };
+    }
+    each!(Mean, Median, LowerMedian, Sum, WeightedMean, WeightedSum);
+}
+
+/// Adds one frame's variances times `c`, where its samples are present.
+#[inline(always)]
+pub fn add_variance<T: Work>(
+    row: &Row<T>,
+    variance: &Row<f64>,
+    c: f64,
+    w: usize,
+    total: &mut Row<f64>,
+) {
+    for l in 0..lanes(w) {
+        let term = term(variance.0[l], c);
+        total.0[l] += if present(row.0[l]) { term } else { 0.0 };
+    }
+}
+
+/// Adds one frame's variances times `c` and its weights squared, where its samples are present.
+#[inline(always)]
+pub fn add_weighted_variance<T: Work>(
+    row: &Row<T>,
+    variance: &Row<f64>,
+    weight: &Row<f64>,
+    c: f64,
+    w: usize,
+    total: &mut Row<f64>,
+) {
+    for l in 0..lanes(w) {
+        let term = term(variance.0[l], weight.0[l] * weight.0[l] * c);
+        total.0[l] += if present(row.0[l]) { term } else { 0.0 };
+    }
+}
+
+/// Variances of one frame by its noise model.
+#[inline(always)]
+pub fn model_variance(image: &Row<f64>, detector: &Detector, w: usize, variance: &mut Row<f64>) {
+    for l in 0..lanes(w) {
+        variance.0[l] = detector.variance(image.0[l]);
+    }
+}
+
+/// The weights of one frame, and marks of the samples that have none.
+#[inline(always)]
+pub fn inverse_variance(
+    variance: &Row<f64>,
+    c: f64,
+    w: usize,
+    weight: &mut Row<f64>,
+    mask: &mut Row<u8>,
+) {
+    for l in 0..lanes(w) {
+        let inverse = self::weight(variance.0[l], c);
+        weight.0[l] = inverse;
+        mask.0[l] |= u8::from(!is_weight(inverse));
+    }
+}
+
+/// Reads flags; the bits of signed integers are taken as they are.
+#[inline(always)]
+pub fn load_flags(raw: &[u8], dtype: DType, big: bool, row: &mut [u32]) {
+    macro_rules! each {
+        ($type:ty, $size:literal) => {
+            for (to, from) in row.iter_mut().zip(raw.as_chunks::<$size>().0) {
+                let native =
+                    if big { <$type>::from_be_bytes(*from) } else { <$type>::from_le_bytes(*from) };
+                *to = u32::from(native);
+            }
+        };
+    }
+    match dtype.size() {
+        1 => each!(u8, 1),
+        2 => each!(u16, 2),
+        _ => each!(u32, 4),
+    }
+}
+
+/// Gathers one frame's flags, where its samples are present.
+#[inline(always)]
+pub fn or_flags<T: Work>(row: &Row<T>, flags: &Row<u32>, w: usize, all: &mut Row<u32>) {
+    for l in 0..lanes(w) {
+        all.0[l] |= if present(row.0[l]) { flags.0[l] } else { 0 };
+    }
+}
