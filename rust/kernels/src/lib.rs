@@ -44,7 +44,7 @@ mod statistic;
 #[cfg(test)]
 mod tests;
 
-pub use column::{combine_column, Modifier, Pixel};
+pub use column::{combine_column, percentiles, Modifier, Pixel};
 pub use combine::{combine, MOST_FRAMES};
 pub use error::{Error, Result};
 pub use grow::grow_mask;
