@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from numpy import bool_
+from numpy import bool_, float64, floating
 from numpy.typing import NDArray
 
 class Recipe:
@@ -26,10 +26,19 @@ def combine_column(
 ) -> tuple[float, NDArray[bool_], float, float, float, int, int]: ...
 def diagnose_column(
     values: NDArray[Any], plan: Recipe, mask: NDArray[bool_] | None
-) -> tuple[NDArray[bool_], NDArray[Any], int, int]: ...
+) -> tuple[NDArray[bool_], floating, floating, floating, int, int]: ...
 def reduce_column(
-    values: NDArray[Any], plan: Recipe, mask: NDArray[bool_] | None
+    values: NDArray[Any],
+    plan: Recipe,
+    mask: NDArray[bool_] | None,
+    weights: NDArray[Any] | None = None,
 ) -> float: ...
+def percentiles_of_column(
+    values: NDArray[Any],
+    q: NDArray[float64],
+    single: bool,
+    mask: NDArray[bool_] | None,
+) -> NDArray[float64]: ...
 def grow_mask(
     mask: NDArray[bool_], radius: float, n_threads: int | None
 ) -> NDArray[bool_]: ...

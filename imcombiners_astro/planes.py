@@ -31,9 +31,15 @@ __all__ = [
 ]
 
 
-# For those who hold the recipe of a plan themselves. The first gives the mask, an array
-# of spread and limits in the type of the workspace, the passes and the flags.
-COLUMN_KERNELS = (_core.diagnose_column, _core.reduce_column)
+# For those who hold the recipe of a plan themselves:
+# - mask, spread and limits as numbers of the workspace type, passes and flags;
+# - the statistic, with weights if need be, rounded to the workspace type;
+# - percentiles, rounded to single precision if so told.
+COLUMN_KERNELS = (
+    _core.diagnose_column,
+    _core.reduce_column,
+    _core.percentiles_of_column,
+)
 
 
 class FitsScaling(NamedTuple):
@@ -371,7 +377,7 @@ def reduce_column(values, plan, mask=None):
     >>> reduce_column(np.array([1.0, 2.0, 9.0]), Plan("median"))
     2.0
     """
-    return _core.reduce_column(values, plan.recipe, mask)
+    return _core.combine_column(values, plan.recipe, mask)[0]
 
 
 def grow_mask(mask, radius, n_threads=None):

@@ -47,8 +47,9 @@ nkeep_restore               ties within 0.001 are sometimes put back, out of ord
                             the last pass, smallest first, then all ties of the last one
 sigclip_weight_shift        mclip=no, scale corrections: after a rejection the following
                             samples are judged with their neighbour's | with their own
-peel_from_ends              mclip, corrections: tests from either end up to the first
-                            sample inside its own limit | every sample is tested
+peel_from_ends              mclip, sigmas that differ from frame to frame: tests from
+                            either end up to the first sample inside its own limit |
+                            every sample is tested
 zero_weight_partial         a level <= 0 stops the sky weighting half-way | drops it
 nan_to_zero                 NaN is read as 0 | NaN is no sample
 unstable_ties               which of equal samples goes is as the sort falls | stable:
@@ -126,14 +127,28 @@ class Model:
             self.pclip = min(-1, max(-half, q)) if neg else max(1, min(half, q))
         if self.reject == "minmax":
             self.set_minmax()
-        gain, rn = real(p["gain"]), real(p["rdnoise"])
-        rn = rn / gain
-        self.noise = (max(rn * rn, real(1e4 / 0.99e37)), gain, real(p["snoise"]))
+        self.noise = [self.frame_noise(i) for i in range(nimages)]
 
     def has(self, name):
         """Whether a defect is on; what was asked tells which ones could matter."""
         self.asked.add(name)
         return name in self.defects
+
+    def frame_noise(self, i, scale=1):
+        """Variance of the read noise, gain and sensitivity noise of frame i.
+
+        ``scale``: counts that one unit of the samples stands for.
+        """
+        real, frame = self.real, []
+        for name in ("gain", "rdnoise", "snoise"):
+            value = self.p[name]
+            if isinstance(value, list) and len(value) != self.nimages:
+                raise ValueError(f"{name}: {len(value)} of {self.nimages}")
+            frame.append(real(value[i] if isinstance(value, list) else value))
+        gain, ron, sens = frame
+        gain = gain * real(scale)
+        ron = ron / gain
+        return max(ron * ron, real(1e4 / 0.99e37)), gain, sens
 
     def keep(self, n):
         """Samples to keep of n (nkeep < 0: at most |nkeep| may go)."""
@@ -157,7 +172,7 @@ class Model:
 
     def ccd_sigma(self, a, i):
         """Sigma of frame i by the noise model of the detector."""
-        real, (ron, gain, sens) = self.real, self.noise
+        real, (ron, gain, sens) = self.real, self.noise[i]
         s = self.scales[i] if self.poisson else real(1)
         level = max(real(0), s * (a + self.zeros[i]) if self.poisson else a)
         x = level * sens
@@ -316,10 +331,11 @@ def variances(m, s):
     """Variance of each sample by the noise model, in output units (nmodel)."""
     real, out = m.real, []
     for j, (a, i) in enumerate(s):
-        gain = real(m.p["gain"]) * m.scales[j if m.has("nmodel_ids") else i]
-        ron, level = real(m.p["rdnoise"]) / gain, max(real(0), a)
-        q = level * real(m.p["snoise"])
-        out.append(max(ron * ron, real(1e4 / 0.99e37)) + level / gain + q * q)
+        k = j if m.has("nmodel_ids") else i
+        ron, gain, sens = m.frame_noise(k, m.scales[k])
+        level = max(real(0), a)
+        q = level * sens
+        out.append(ron + level / gain + q * q)
     return out
 
 
@@ -405,7 +421,8 @@ def imcombine(stack, mask, exptime, params, defects=True):
     stack : ndarray (N, H, W), up to 16-bit integers or float32
     mask : bool ndarray (N, H, W) or None, True = bad
     exptime : sequence of N numbers, s
-    params : dict of IRAF parameters (`DEFAULTS`); lists for scale, zero, weight = @file
+    params : dict of IRAF parameters (`DEFAULTS`); lists for scale, zero, weight =
+        @file, for gain, rdnoise, snoise = the headers' values of a keyword
     defects : bool or iterable of names of `DEFECTS`
 
     Returns

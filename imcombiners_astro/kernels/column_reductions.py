@@ -1,11 +1,17 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """Statistics of the samples of a single pixel."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from imcombiners_astro import planes
-from imcombiners_astro.kernels.plans import combine_column, prepared
-from imcombiners_astro.kernels.reductions import weighted_average
+from imcombiners_astro.kernels.plans import (
+    PERCENTILES,
+    REDUCE,
+    combine_column,
+    prepared,
+)
 from imcombiners_astro.samples import percentages, work_dtype
 from imcombiners_astro.threads import get_minmax_1d_parallel_threshold
 
@@ -259,7 +265,8 @@ def extreme(values, validate, method):
     """Return the smallest or largest of the values; of many, with several threads."""
     values, mask = prepared(values, None, validate)
     rows = 64
-    if mask is None and values.size >= max(get_minmax_1d_parallel_threshold(), rows):
+    is_long = values.size >= max(get_minmax_1d_parallel_threshold(), rows)
+    if is_long and values.ndim == 1 and mask is None:
         # The extremes of 64 pieces side by side, then the extreme of what that gives.
         length = values.size // rows
         image = np.empty(length, work_dtype(values.dtype))
@@ -302,10 +309,27 @@ def percentiles_1d(values, q, *, validate=True):
     >>> imck.percentiles_1d([1.0, 2.0, 6.0], 25)
     1.5
     """
+    values, mask = prepared(values, None, validate)
+    key = q.tolist() if isinstance(q, np.ndarray) else q
+    try:
+        ranks, is_one, single = _remembered(
+            values.dtype, tuple(key) if type(key) is list else key
+        )
+    except TypeError:
+        # Percentages that cannot be hashed, or that are wrong and say so here.
+        ranks, is_one, single = _ranks(values.dtype, q)
+    found = PERCENTILES(values, ranks, single, mask)
+    return found.item() if is_one else found
+
+
+def _ranks(dtype, q):
+    """Return percentages, whether it is only one, and whether they are rounded."""
+    single = work_dtype(dtype, "values") == np.float32
     q = percentages(q)
-    if isinstance(q, tuple):
-        return np.array([percentiles_1d(values, one, validate=validate) for one in q])
-    return combine_column(values, None, validate, None, (), "percentile", q)
+    return np.array(q, np.float64, ndmin=1), not isinstance(q, tuple), single
+
+
+_remembered = lru_cache(maxsize=512)(_ranks)
 
 
 def wvg_1d(values, weights, *, validate=True):
@@ -340,7 +364,17 @@ def wvg_1d(values, weights, *, validate=True):
     >>> imck.wvg_1d([10.0, 20.0, 30.0], [1, 1, 2])
     22.5
     """
-    plain, _ = prepared(values, None, validate)
-    work_dtype(plain.dtype, "values")
-    stack = np.asanyarray(values)[:, np.newaxis]
-    return float(weighted_average(stack, weights, validate=validate)[0])
+    values, mask = prepared(values, None, validate)
+    recipe = _weighted_mean(values.dtype)
+    try:
+        numbers = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError):
+        found = f"weight: found {weights!r}, expected {values.size} numbers"
+        raise TypeError(found) from None
+    return REDUCE(values, recipe, mask, numbers)
+
+
+@lru_cache
+def _weighted_mean(dtype):
+    """Return the plan of the weighted mean, as the kernel understands it."""
+    return planes.Plan("wmean", work=work_dtype(dtype, "values").str[1:]).recipe

@@ -2,8 +2,8 @@
 """
 The way of a single column of samples to the kernel and back, as short as possible.
 
-What a call asks for is turned into a plan once and remembered: the kernel's own form of
-a plan is built when the plan is first used.
+What a call asks for is turned into a plan once and remembered, in the form that the
+kernel understands. The kernel checks the arrays: that costs nothing there.
 """
 
 from functools import lru_cache
@@ -24,7 +24,9 @@ __all__ = [
     "prepared",
 ]
 
-DIAGNOSE, REDUCE = planes.COLUMN_KERNELS
+DIAGNOSE, REDUCE, PERCENTILES = planes.COLUMN_KERNELS
+
+BOOL = np.dtype(bool)
 
 # To look one up takes a tenth of the time that it takes to make one.
 UINT8 = tuple(np.arange(256, dtype=np.uint8))
@@ -38,14 +40,11 @@ class ColumnPlan(NamedTuple):
     ----------
     recipe : object
         The `~imcombiners_astro.planes.Plan` as the kernel understands it.
-    real : type
-        NumPy type in which the samples are worked on.
     is_idle : bool
         Whether the rejector has nothing to do.
     """
 
     recipe: object
-    real: type
     is_idle: bool = False
 
 
@@ -86,60 +85,52 @@ def plan_of(dtype, n, rejector, options, method="mean", q=None, ddof=0):
 def _make(dtype, n, rejector, options, method, q, ddof):
     statistic = Statistic.of(method, (n,), q=q, ddof=ddof)
     step = rejector(*options).step(n) if rejector else None
-    real = work_dtype(dtype, "values").type
     plan = planes.Plan(
         statistic.name,
         () if step is None else (step,),
-        "f4" if real is np.float32 else "f8",
+        work_dtype(dtype, "values").str[1:],
         q=statistic.q,
         ddof=statistic.ddof,
         noise=statistic.noise,
     )
-    return ColumnPlan(plan.recipe, real, rejector is not None and step is None)
+    return ColumnPlan(plan.recipe, rejector is not None and step is None)
 
 
 _remembered = lru_cache(maxsize=512)(_make)
 
 
 def prepared(values, mask, validate):
-    """Return samples and mask as arrays, checked if ``validate``."""
+    """Return samples and mask as arrays; a mask of booleans if ``validate``."""
     if type(values) is not np.ndarray:
         if isinstance(values, np.ma.MaskedArray):
             mask = join(mask, np.ma.getmaskarray(values))
         values = np.asarray(values)
-    if validate:
-        if values.ndim != 1:
-            raise ValueError(f"values must be 1-D; found shape {values.shape}")
-        if values.size == 0:
-            raise ValueError("values: found none, expected at least 1 sample")
-        if mask is not None:
-            if type(mask) is not np.ndarray or mask.dtype.char != "?":
-                mask = np.asarray(mask).astype(bool)
-            if mask.shape != values.shape:
-                raise ValueError(
-                    f"mask shape {mask.shape} does not match values {values.shape}"
-                )
+    if validate and mask is not None:
+        if type(mask) is not np.ndarray or mask.dtype is not BOOL:
+            mask = np.asarray(mask).astype(bool)
     return values, mask
 
 
 def diagnose_column(values, mask, validate, rejector, options):
     """Return the six products of a rejection in one column."""
-    if type(values) is not np.ndarray or validate:
+    if type(values) is not np.ndarray or mask is not None:
         values, mask = prepared(values, mask, validate)
-    recipe, _, is_idle = plan_of(values.dtype, values.size, rejector, options)
-    rejected, numbers, nit, flags = DIAGNOSE(values, recipe, mask)
+    recipe, is_idle = plan_of(values.dtype, values.size, rejector, options)
+    rejected, std, low, upp, nit, flags = DIAGNOSE(values, recipe, mask)
     if is_idle:
-        numbers[:] = np.nan
+        low = upp = type(low)(np.nan)
         nit = 0
     if mask is not None and rejector is LinearClip:
         rejected &= ~mask
-    std = numbers[0] if rejector.has_std else None
-    return rejected, std, numbers[1], numbers[2], UINT8[nit], UINT8[flags]
+    if not rejector.has_std:
+        std = None
+    return rejected, std, low, upp, UINT8[nit], UINT8[flags]
 
 
 def mask_column(values, mask, validate, rejector, options):
     """Return where samples of one column are not used."""
-    values, mask = prepared(values, mask, validate)
+    if type(values) is not np.ndarray or mask is not None:
+        values, mask = prepared(values, mask, validate)
     recipe = plan_of(values.dtype, values.size, rejector, options).recipe
     rejected = DIAGNOSE(values, recipe, mask)[0]
     if rejector is LinearClip and mask is not None:
@@ -149,8 +140,7 @@ def mask_column(values, mask, validate, rejector, options):
 
 def combine_column(values, mask, validate, rejector, options, method, q=None, ddof=0):
     """Return the combination of what a rejector leaves of one column."""
-    values, mask = prepared(values, mask, validate)
-    recipe, real, _ = plan_of(
-        values.dtype, values.size, rejector, options, method, q, ddof
-    )
-    return float(real(REDUCE(values, recipe, mask)))
+    if type(values) is not np.ndarray or mask is not None:
+        values, mask = prepared(values, mask, validate)
+    recipe, _ = plan_of(values.dtype, values.size, rejector, options, method, q, ddof)
+    return REDUCE(values, recipe, mask)

@@ -77,8 +77,17 @@ def test_percentiles(stack):
         assert_allclose(imck.percentiles(stack, q), expected, rtol=1e-6)
         value = imck.percentiles_1d(stack[:, 0, 0], q)
         assert value == imck.percentiles(stack, q)[0, 0]
-    found = imck.percentiles_1d(stack[:, 0, 0], [0, 100])
-    assert_array_equal(found, imck.percentiles(stack, [0, 100])[:, 0, 0])
+    q = [0, 16, 37.5, 100]
+    expected = imck.percentiles(stack, q)[:, 0, 0]
+    for some in (q, tuple(q), np.array(q), np.array(q, "f4"), range(0, 1)):
+        found = imck.percentiles_1d(stack[:, 0, 0], some)
+        assert found.dtype == np.float64
+        assert_array_equal(found, expected[: len(some)])
+    assert imck.percentiles_1d(stack[:, 0, 0], np.array(16)) == expected[1]
+    assert imck.percentiles_1d(stack[:, 0, 0], ()).shape == (0,)
+    hidden = np.ma.array([1.0, 2, 3, 400], mask=[0, 0, 0, 1])
+    assert_array_equal(imck.percentiles_1d(hidden, [0, 50, 100]), [1, 2, 3])
+    assert np.isnan(imck.percentiles_1d([NAN, np.inf], [0, 50])).all()
 
 
 def test_weighted_mean():
@@ -95,6 +104,64 @@ def test_weighted_mean():
         assert_array_equal(found, [22.5])
     assert imck.wvg_1d(stack[:, 0], weights) == 22.5
     assert imck.wvg_1d([10.0, NAN, 30.0], weights) == (10 + 60) / 3
+    rng = np.random.default_rng(7)
+    for dtype in ("f4", "f8", ">i2"):
+        column = rng.normal(1000, 30, 31).astype(dtype)
+        weight = rng.uniform(-1, 3, 31)
+        for some in (
+            weight,
+            weight.astype(">f8"),
+            weight.astype("f4"),
+            weight.tolist(),
+        ):
+            found = imck.wvg_1d(column, some)
+            expected = imck.weighted_average(column[:, np.newaxis], np.array(some))
+            assert found == float(expected[0])
+    assert np.isnan(imck.wvg_1d(column, np.zeros(31)))
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "message"),
+    [
+        ([1, 2], ValueError, r"weight: found an array of shape \(2,\), expected 3"),
+        (2.0, ValueError, r"weight: found an array of shape \(\), expected 3"),
+        ([[1], [2], [3]], ValueError, r"weight: found an array of shape \(3, 1\)"),
+        ([1, 2, NAN], ValueError, "weight: found NaN or infinity, expected finite"),
+        ([1, 2, np.inf], ValueError, "weight: found NaN or infinity"),
+        ("exposure", TypeError, "weight: found 'exposure', expected 3 numbers"),
+    ],
+)
+def test_wrong_weights_of_a_column(weights, error, message):
+    for validate in (True, False):
+        with pytest.raises(error, match=message):
+            imck.wvg_1d([1.0, 2, 3], weights, validate=validate)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 63, 64, 65, 66, 200])
+def test_columns_of_any_length(depth):
+    """Short columns are sorted, long ones are not."""
+    rng = np.random.default_rng(depth)
+    stack = np.round(rng.normal(1000, 30, (depth, 40)), 1).astype("f4")
+    stack[rng.random(stack.shape) < 0.1] += 300
+    stack[rng.random(stack.shape) < 0.05] = NAN
+    clips = [
+        ("sigclip", {"stdfunc": stdfunc, "clip_cen": center, "sigma": 2})
+        for stdfunc in ("std", "mad")
+        for center in (None, "mean", "lmedian")
+    ]
+    clips += [
+        ("ccdclip", {"rdnoise": 5, "gain": 2, "cenfunc": "lmedian"}),
+        ("ccdclip", {"rdnoise": tuple(range(depth)), "gain": 2}),
+        ("pclip", {"sigma": 2}),
+        ("minmax", {"n_min": 0.2, "n_max": 0.1}),
+    ]
+    for name, options in clips:
+        for method in ("median", "lmedian", "mean"):
+            image = getattr(imck, f"{name}_combine")(stack, combine=method, **options)
+            column = getattr(imck, f"{name}_combine_1d")
+            for k in range(stack.shape[1]):
+                found = column(stack[:, k], combine=method, **options)
+                assert_array_equal(found, image[k])
 
 
 def test_many_values():

@@ -19,8 +19,29 @@ def combine(values, defects, **params):
     return [float(out[0][0, 0]), float(out[1][0, 0]), int(out[3][0, 0])]
 
 
+NOISES = ("gain", "rdnoise", "snoise")
+PER_FRAME = [path for path in PATHS if path.stem.startswith("noise")]
+
+
 def test_cases_are_there():
-    assert len(PATHS) >= 120
+    assert len(PATHS) >= 170
+    assert len(PER_FRAME) >= 20
+    given = [io.load_case(path)["params"] for path in PER_FRAME]
+    for name in NOISES:
+        assert sum(isinstance(params[name], list) for params in given) >= 5
+
+
+@pytest.mark.parametrize("path", PER_FRAME, ids=lambda p: p.stem)
+def test_cases_tell_the_noise_of_one_frame_from_that_of_another(path):
+    case = io.load_case(path)
+    params = case["params"]
+    lists = {name for name in NOISES if isinstance(params[name], list)}
+    first = params | {name: params[name][0] for name in lists}
+    reversed_ = params | {name: params[name][::-1] for name in lists}
+    for wrong in (first, reversed_):
+        found = io.imcombine(case["stack"], case["mask"], case["exptime"], wrong)
+        different = (found[0] != case["image"]) | (found[3] != case["nrej"])
+        assert np.count_nonzero(different) >= 15
 
 
 @every_case
@@ -139,5 +160,7 @@ def test_every_defect_is_documented_and_bad_names_are_refused():
         combine([1, 2], ["no_such"])
     with pytest.raises(ValueError, match="unknown"):
         combine([1, 2], True, mcilp="no")
+    with pytest.raises(ValueError, match="gain: 3 of 2"):
+        combine([1, 2], True, gain=[1, 1, 1])
     with pytest.raises(ValueError, match="nothing left"):
         combine([1, 2], True, reject="minmax")

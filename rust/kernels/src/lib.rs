@@ -50,7 +50,7 @@ mod statistic;
 mod tests;
 mod variances;
 
-pub use column::{combine_column, Modifier, Pixel};
+pub use column::{combine_column, percentiles, Modifier, Pixel};
 pub use combine::{combine, MOST_FRAMES};
 pub use error::{Error, Result};
 pub use grow::grow_mask;

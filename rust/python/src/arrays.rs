@@ -7,8 +7,8 @@ use imcombiners_kernels::plane::{reals, Plane, Shape, View};
 use imcombiners_kernels::sample::DType;
 use imcombiners_kernels::{Buffer, Modifier, Outputs, Pixel, Product};
 use numpy::{
-    PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadwriteArrayDyn, PyUntypedArray,
-    PyUntypedArrayMethods,
+    npyffi::PY_ARRAY_API, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadwriteArrayDyn,
+    PyUntypedArray, PyUntypedArrayMethods,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -27,6 +27,49 @@ pub(crate) struct RawPlane<'py> {
     big_endian: bool,
     shape: Vec<usize>,
     strides: Vec<isize>,
+}
+
+/// What the bytes of an element mean.
+struct Element {
+    dtype: DType,
+    is_bool: bool,
+    big_endian: bool,
+}
+
+impl Element {
+    fn of(name: &str, array: &Bound<'_, PyUntypedArray>) -> PyResult<Self> {
+        let descr = array.dtype();
+        let dtype = match (descr.kind(), descr.itemsize()) {
+            (b'b' | b'u', 1) => DType::U8,
+            (b'i', 1) => DType::I8,
+            (b'u', 2) => DType::U16,
+            (b'i', 2) => DType::I16,
+            (b'u', 4) => DType::U32,
+            (b'i', 4) => DType::I32,
+            (b'u', 8) => DType::U64,
+            (b'i', 8) => DType::I64,
+            (b'f', 4) => DType::F32,
+            (b'f', 8) => DType::F64,
+            _ => {
+                return Err(PyTypeError::new_err(format!(
+                    "{name}: dtype {descr}; expected integers of 8 to 64 bits, float32 or float64"
+                )))
+            }
+        };
+        let native_big = cfg!(target_endian = "big");
+        let big_endian = match descr.byteorder() {
+            b'>' => true,
+            b'<' => false,
+            _ => native_big,
+        };
+        Ok(Self { dtype, is_bool: descr.kind() == b'b', big_endian })
+    }
+}
+
+/// Address of the first element.
+fn start_of(array: &Bound<'_, PyUntypedArray>) -> *const u8 {
+    // SAFETY: a live array object; `data` is a plain field of it.
+    unsafe { (*array.as_array_ptr()).data }.cast::<u8>().cast_const()
 }
 
 /// The planes of a stack (first axis) or of a sequence of images; items may be None there.
@@ -88,39 +131,14 @@ pub(crate) fn planes_of<'py>(
 
 impl<'py> RawPlane<'py> {
     fn new(name: &str, array: &Bound<'py, PyUntypedArray>) -> PyResult<Self> {
-        let descr = array.dtype();
-        let dtype = match (descr.kind(), descr.itemsize()) {
-            (b'b' | b'u', 1) => DType::U8,
-            (b'i', 1) => DType::I8,
-            (b'u', 2) => DType::U16,
-            (b'i', 2) => DType::I16,
-            (b'u', 4) => DType::U32,
-            (b'i', 4) => DType::I32,
-            (b'u', 8) => DType::U64,
-            (b'i', 8) => DType::I64,
-            (b'f', 4) => DType::F32,
-            (b'f', 8) => DType::F64,
-            _ => {
-                return Err(PyTypeError::new_err(format!(
-                    "{name}: dtype {descr}; expected integers of 8 to 64 bits, float32 or float64"
-                )))
-            }
-        };
-        let native_big = cfg!(target_endian = "big");
-        let big_endian = match descr.byteorder() {
-            b'>' => true,
-            b'<' => false,
-            _ => native_big,
-        };
-        // SAFETY: a live array object; `data` is a plain field of it.
-        let data = unsafe { (*array.as_array_ptr()).data }.cast::<u8>().cast_const();
+        let element = Element::of(name, array)?;
         Ok(Self {
             name: name.into(),
             _array: array.clone(),
-            data,
-            dtype,
-            is_bool: descr.kind() == b'b',
-            big_endian,
+            data: start_of(array),
+            dtype: element.dtype,
+            is_bool: element.is_bool,
+            big_endian: element.big_endian,
             shape: array.shape().to_vec(),
             strides: array.strides().to_vec(),
         })
@@ -167,12 +185,6 @@ impl<'py> RawPlane<'py> {
         (bytes, self.data as usize - first)
     }
 
-    /// Every element of a one-dimensional array.
-    fn numbers(&self) -> Vec<f64> {
-        let (bytes, origin) = self.bytes();
-        reals(bytes, self.dtype, self.big_endian, origin, self.strides[0], self.shape[0])
-    }
-
     fn view(&self, shape: &Shape, contiguous: bool) -> PyResult<View<'_>> {
         let (bytes, origin) = self.bytes();
         let outer = if contiguous { 0 } else { self.shape.len().saturating_sub(1) };
@@ -190,44 +202,121 @@ impl<'py> RawPlane<'py> {
     }
 }
 
-/// One column of samples: a stack of images of one pixel.
-pub(crate) struct Column<'py> {
-    values: RawPlane<'py>,
-    mask: Option<RawPlane<'py>>,
+/// The bytes of a one-dimensional array from the lowest to the highest element, and where the first
+/// element is in them.
+fn bytes_of<'a>(array: &'a Bound<'_, PyUntypedArray>, size: usize) -> (&'a [u8], usize) {
+    let (n, stride) = (array.shape()[0], array.strides()[0]);
+    let reach = n.saturating_sub(1) as isize * stride;
+    let origin = reach.min(0).unsigned_abs();
+    let len = if n == 0 { 0 } else { reach.unsigned_abs() + size };
+    // SAFETY: all of them belong to a live array. Other Python threads may write them, which gives
+    // unspecified values but touches nothing else.
+    let bytes = unsafe { std::slice::from_raw_parts(start_of(array).wrapping_sub(origin), len) };
+    (bytes, origin)
 }
 
-impl<'py> Column<'py> {
+/// The elements of a one-dimensional array as floats.
+fn numbers_of(array: &Bound<'_, PyUntypedArray>, element: &Element) -> Vec<f64> {
+    let (bytes, origin) = bytes_of(array, element.dtype.size());
+    let (n, stride) = (array.shape()[0], array.strides()[0]);
+    reals(bytes, element.dtype, element.big_endian, origin, stride, n)
+}
+
+/// One column of samples: a stack of images of one pixel.
+pub(crate) struct Column {
+    values: Vec<f64>,
+    modifiers: Vec<Modifier>,
+}
+
+impl Column {
+    /// Reads a column. It is checked here and not in Python, where the checks would take longer
+    /// than what is done with it.
     pub fn new(
-        values: &Bound<'py, PyUntypedArray>,
-        mask: Option<&Bound<'py, PyUntypedArray>>,
+        values: &Bound<'_, PyUntypedArray>,
+        mask: Option<&Bound<'_, PyUntypedArray>>,
+        weights: Option<&Bound<'_, PyUntypedArray>>,
     ) -> PyResult<Self> {
-        let values = RawPlane::new("values", values)?;
-        let mask = mask.map(|mask| RawPlane::new("mask", mask)).transpose()?;
-        if values.shape.len() != 1 || values.is_bool {
-            let text = format!("values: shape {:?}; expected numbers in one axis", values.shape);
+        let element = Element::of("values", values)?;
+        if values.ndim() != 1 {
+            let text = format!("values must be 1-D; found shape {}", shape_of(values)?);
             return Err(PyValueError::new_err(text));
         }
-        if let Some(mask) = &mask {
-            if mask.shape != values.shape || !mask.is_bool {
-                return Err(PyValueError::new_err(format!(
-                    "mask: shape {:?}; expected booleans of shape {:?} as the values",
-                    mask.shape, values.shape
-                )));
+        if values.is_empty() {
+            let text = "values: found none, expected at least 1 sample";
+            return Err(PyValueError::new_err(text));
+        }
+        if element.is_bool {
+            return Err(PyTypeError::new_err("values: found booleans, expected numbers"));
+        }
+        let mut modifiers = Vec::new();
+        if let Some(mask) = mask {
+            let one = |masked| Modifier { masked, ..Modifier::default() };
+            modifiers.extend(mask_of(values, mask)?.into_iter().map(one));
+        }
+        if let Some(weights) = weights {
+            modifiers.resize(values.len(), Modifier::default());
+            for (modifier, weight) in modifiers.iter_mut().zip(weights_of(values, weights)?) {
+                modifier.weight = weight;
             }
         }
-        Ok(Self { values, mask })
+        Ok(Self { values: numbers_of(values, &element), modifiers })
     }
 
     /// Combines the column where the interpreter runs: it takes no time to speak of.
-    pub fn combine(&self, plan: &Plan) -> PyResult<Pixel> {
-        let mut modifiers = Vec::new();
-        if let Some(mask) = &self.mask {
-            let one = |flag| Modifier { masked: flag != 0.0, ..Modifier::default() };
-            modifiers.extend(mask.numbers().into_iter().map(one));
-        }
-        let values = self.values.numbers();
-        imcombiners_kernels::combine_column(values, &modifiers, plan).map_err(to_python)
+    pub fn combine(self, plan: &Plan) -> PyResult<Pixel> {
+        imcombiners_kernels::combine_column(self.values, &self.modifiers, plan).map_err(to_python)
     }
+
+    /// Percentiles of the samples that are finite and not masked.
+    pub fn percentiles(mut self, q: &[f64]) -> PyResult<Vec<f64>> {
+        for (value, modifier) in self.values.iter_mut().zip(&self.modifiers) {
+            if modifier.masked {
+                *value = f64::NAN;
+            }
+        }
+        imcombiners_kernels::percentiles(self.values, q).map_err(to_python)
+    }
+}
+
+fn mask_of(
+    values: &Bound<'_, PyUntypedArray>,
+    mask: &Bound<'_, PyUntypedArray>,
+) -> PyResult<Vec<bool>> {
+    if mask.shape() != values.shape() {
+        let (found, expected) = (shape_of(mask)?, shape_of(values)?);
+        let text = format!("mask shape {found} does not match values {expected}");
+        return Err(PyValueError::new_err(text));
+    }
+    let element = Element::of("mask", mask)?;
+    if !element.is_bool {
+        let text = format!("mask: found dtype {}, expected booleans", mask.dtype());
+        return Err(PyTypeError::new_err(text));
+    }
+    let (bytes, origin) = bytes_of(mask, 1);
+    let at = |k: usize| origin.wrapping_add_signed(k as isize * mask.strides()[0]);
+    Ok((0..mask.len()).map(|k| bytes[at(k)] != 0).collect())
+}
+
+fn weights_of(
+    values: &Bound<'_, PyUntypedArray>,
+    weights: &Bound<'_, PyUntypedArray>,
+) -> PyResult<Vec<f64>> {
+    if weights.shape() != values.shape() {
+        let (found, n) = (shape_of(weights)?, values.len());
+        let text = format!("weight: found an array of shape {found}, expected {n} values");
+        return Err(PyValueError::new_err(text));
+    }
+    let weights = numbers_of(weights, &Element::of("weight", weights)?);
+    if !weights.iter().all(|weight| weight.is_finite()) {
+        let text = "weight: found NaN or infinity, expected finite values";
+        return Err(PyValueError::new_err(text));
+    }
+    Ok(weights)
+}
+
+/// The shape of an array as Python writes it.
+fn shape_of<'py>(array: &Bound<'py, PyUntypedArray>) -> PyResult<Bound<'py, PyAny>> {
+    array.getattr("shape")
 }
 
 /// What there may be beside the pixels.
@@ -491,4 +580,27 @@ fn borrow<'py>(
     attempt!(F32: f32, F64: f64, U8: u8, U16: u16, U32: u32, Bool: bool);
     let found = array.getattr("dtype").unwrap_or_else(|_| array.get_type().into_any());
     Err(PyTypeError::new_err(format!("output {name}: cannot write {found}")))
+}
+
+/// A NumPy scalar: single precision or double.
+pub(crate) fn scalar(py: Python<'_>, value: f64, single: bool) -> PyResult<Bound<'_, PyAny>> {
+    fn make<'py, T: numpy::Element>(py: Python<'py>, mut value: T) -> PyResult<Bound<'py, PyAny>> {
+        let dtype = numpy::dtype::<T>(py);
+        // SAFETY: NumPy copies one element of that type from the address and returns a new
+        // object, or null with an exception set.
+        unsafe {
+            let object = PY_ARRAY_API.PyArray_Scalar(
+                py,
+                std::ptr::from_mut(&mut value).cast(),
+                dtype.as_dtype_ptr(),
+                std::ptr::null_mut(),
+            );
+            Bound::from_owned_ptr_or_err(py, object)
+        }
+    }
+    if single {
+        make(py, value as f32)
+    } else {
+        make(py, value)
+    }
 }

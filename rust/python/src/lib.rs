@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 mod _core {
     use imcombiners_kernels::Pixel;
     use numpy::{
-        PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArray,
+        PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArray,
         PyUntypedArrayMethods,
     };
     use pyo3::exceptions::PyValueError;
@@ -24,7 +24,7 @@ mod _core {
     use pyo3::types::{PyDict, PyTuple};
 
     use super::kernels;
-    use crate::arrays::{planes_of, Column, Extras, Folded, Targets};
+    use crate::arrays::{planes_of, scalar, Column, Extras, Folded, Targets};
     use crate::errors::to_python;
     use crate::options::{extract, fits_of, plan_of, vector_of};
 
@@ -40,14 +40,40 @@ mod _core {
         }
     }
 
-    /// Combines one column; see `planes.reduce_column`.
+    /// Statistic of one column, rounded to the workspace type.
     #[pyfunction]
+    #[pyo3(signature = (values, plan, mask, weights=None))]
     fn reduce_column<'py>(
         values: &Bound<'py, PyUntypedArray>,
         plan: &Bound<'py, Recipe>,
         mask: Option<&Bound<'py, PyUntypedArray>>,
+        weights: Option<&Bound<'py, PyUntypedArray>>,
     ) -> PyResult<f64> {
-        Ok(Column::new(values, mask)?.combine(&plan.get().0)?.image)
+        let plan = &plan.get().0;
+        let pixel = Column::new(values, mask, weights)?.combine(plan)?;
+        Ok(rounded(pixel.image, plan.single))
+    }
+
+    /// Percentiles of one column, rounded to single precision if so told.
+    #[pyfunction]
+    fn percentiles_of_column<'py>(
+        py: Python<'py>,
+        values: &Bound<'py, PyUntypedArray>,
+        q: PyReadonlyArray1<'py, f64>,
+        single: bool,
+        mask: Option<&Bound<'py, PyUntypedArray>>,
+    ) -> PyResult<Bound<'py, PyArray1<f64>>> {
+        let mut found = Column::new(values, mask, None)?.percentiles(q.as_slice()?)?;
+        found.iter_mut().for_each(|x| *x = rounded(*x, single));
+        Ok(PyArray1::from_slice(py, &found))
+    }
+
+    fn rounded(value: f64, single: bool) -> f64 {
+        if single {
+            f64::from(value as f32)
+        } else {
+            value
+        }
     }
 
     /// Combines one column with everything that is known about it; see `planes.combine_column`.
@@ -58,13 +84,14 @@ mod _core {
         plan: &Bound<'py, Recipe>,
         mask: Option<&Bound<'py, PyUntypedArray>>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let pixel = Column::new(values, mask)?.combine(&plan.get().0)?;
-        let rejected = PyArray1::from_iter(py, pixel.used.iter().map(|used| !used));
+        let pixel = Column::new(values, mask, None)?.combine(&plan.get().0)?;
+        let rejected = unused(py, &pixel);
         let Pixel { image, std, low, upp, nit, flags, .. } = pixel;
         (image, rejected, std, low, upp, nit, flags).into_pyobject(py)
     }
 
-    /// Mask, spread and limits (in the workspace type), passes and flags of one column.
+    /// Mask, spread (None without clipping) and limits (in the workspace type), passes and flags of
+    /// one column.
     #[pyfunction]
     fn diagnose_column<'py>(
         py: Python<'py>,
@@ -73,15 +100,15 @@ mod _core {
         mask: Option<&Bound<'py, PyUntypedArray>>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let plan = &plan.get().0;
-        let pixel = Column::new(values, mask)?.combine(plan)?;
-        let rejected = PyArray1::from_iter(py, pixel.used.iter().map(|used| !used));
-        let Pixel { std, low, upp, nit, flags, .. } = pixel;
-        let numbers = if plan.single {
-            PyArray1::from_slice(py, &[std as f32, low as f32, upp as f32]).into_any()
-        } else {
-            PyArray1::from_slice(py, &[std, low, upp]).into_any()
-        };
-        (rejected, numbers, nit, flags).into_pyobject(py)
+        let pixel = Column::new(values, mask, None)?.combine(plan)?;
+        let number = |value| scalar(py, value, plan.single);
+        let (low, upp) = (number(pixel.low)?, number(pixel.upp)?);
+        (unused(py, &pixel), number(pixel.std)?, low, upp, pixel.nit, pixel.flags).into_pyobject(py)
+    }
+
+    fn unused<'py>(py: Python<'py>, pixel: &Pixel) -> Bound<'py, PyArray1<bool>> {
+        let unused: Vec<bool> = pixel.used.iter().map(|used| !used).collect();
+        PyArray1::from_slice(py, &unused)
     }
 
     /// Combines planes under a plan into outputs; see `planes.combine_planes`.
