@@ -1,23 +1,20 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-What a frame is, and how a stack of frames is read strip by strip.
+How a stack of frames is read strip by strip.
 
-A *frame* is one input image, wherever its pixels are. Its image is looked at as
-*folded*: ``(prod(shape[:-1]), shape[-1])``, so that any image is a sequence of rows and
-a *strip* is a run of neighbouring rows of every frame (see `fold`).
+What a frame and a strip are is in `imcombiners_astro.strip`, frames in memory are in
+`imcombiners_astro.memory_frames`; their names are found here as well.
 """
 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from math import prod
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
-from astropy.nddata import CCDData, NDData
-from astropy.units import UnitBase
 
-from imcombiners_astro.planes import FitsScaling
+from imcombiners_astro.memory_frames import CCDFrame
+from imcombiners_astro.strip import Frame, Strip, check_crop, fold, folded_rows
 
 __all__ = [
     "STRIP_NBYTES",
@@ -26,6 +23,7 @@ __all__ = [
     "Strip",
     "StripPlan",
     "check_crop",
+    "convert_units",
     "fold",
     "folded_rows",
     "plan_strips",
@@ -45,363 +43,34 @@ _LINE = 64
 _STAGGER = 3 * _LINE
 
 
-class Strip(NamedTuple):
+def convert_units(frames):
     """
-    Some folded rows of one frame.
-
-    Attributes
-    ----------
-    pixels : `~numpy.ndarray`, shape (n_rows, n_columns)
-        Pixel values, or the raw (usually big-endian) values of a FITS file.
-        It may be a view of a buffer that is used again for a later strip.
-    mask : `~numpy.ndarray` of bool, shape (n_rows, n_columns), or `None`
-        `True` marks a bad pixel.
-    fits : `~imcombiners_astro.planes.FitsScaling` or `None`
-        How ``pixels`` become values; `None` means that they are values.
-    """
-
-    pixels: np.ndarray
-    mask: np.ndarray | None = None
-    fits: FitsScaling | None = None
-
-    def values(self):
-        """
-        Pixel values as a plain array, what `astropy.io.fits` would have read.
-
-        Returns
-        -------
-        `~numpy.ndarray`, shape (n_rows, n_columns)
-            ``pixels`` itself where they are values already, else a new array.
-        """
-        raw, scaling = self.pixels, self.fits
-        if scaling is None:
-            return raw
-        kind, size = raw.dtype.kind, raw.dtype.itemsize
-        if scaling.unsigned:
-            # Adding half the range modulo the range is flipping the top bit.
-            if size == 1:
-                return (raw ^ np.uint8(0x80)).view(np.int8)
-            native = np.dtype(f"u{size}")
-            flipped = raw.view(native.newbyteorder(raw.dtype.byteorder))
-            return (flipped ^ native.type(1 << (8 * size - 1))).astype(native)
-        if kind == "f":
-            values = raw.copy()
-        else:
-            values = raw.astype(np.float32 if size <= 2 else np.float64)
-        if scaling.bscale != 1:
-            values *= scaling.bscale
-        if scaling.bzero != 0:
-            values += scaling.bzero
-        if scaling.blank is not None and kind != "f":
-            values[raw == scaling.blank] = np.nan
-        return values
-
-
-class Frame(Protocol):
-    """
-    One input image of a stack.
-
-    Attributes
-    ----------
-    name : str
-        The path, or the place in the input such as ``img_list[3]``; for messages.
-    shape : tuple of int
-        Shape of the image, as NumPy orders it.
-    dtype : `~numpy.dtype`
-        Type of the data that ``CCDData.read`` gives for this image.
-    unit : `~astropy.units.UnitBase`
-        Unit of the values.
-    exact16 : bool
-        Whether the values are integers of at most 16 bits (then float32 is exact).
-    row_nbytes : int
-        Bytes of memory that one folded row needs while it is being read, its mask
-        included; 0 for a frame that is in memory.
-    buffered : bool
-        Whether ``read`` makes use of a buffer given to it.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    unit: UnitBase
-    exact16: bool
-    row_nbytes: int
-    buffered: bool
-
-    def read(self, start: int, stop: int, buffer: np.ndarray | None = None) -> Strip:
-        """
-        Read folded rows ``start`` to ``stop`` (exclusive).
-
-        Parameters
-        ----------
-        start, stop : int
-            Folded rows, ``0 <= start < stop``.
-        buffer : `~numpy.ndarray` of uint8, shape (n,), optional
-            At least ``(stop - start) * row_nbytes`` bytes that the strip may live in.
-
-        Returns
-        -------
-        Strip
-            The rows.
-        """
-        ...
-
-    def data(self) -> np.ndarray:
-        """
-        Whole image, never cropped, as ``CCDData.read(...).data`` has it.
-
-        Returns
-        -------
-        `~numpy.ndarray`
-            The values in ``dtype``.
-        """
-        ...
-
-    def template(self) -> CCDData:
-        """
-        Independent `~astropy.nddata.CCDData` of the whole image.
-
-        Returns
-        -------
-        `~astropy.nddata.CCDData`
-            With the header, unit, WCS, mask and uncertainty of this image.
-        """
-        ...
-
-    def crop_to(self, shape: tuple[int, ...]) -> None:
-        """
-        Use only the part of a larger 2-D image that begins at pixel [0, 0].
-
-        Parameters
-        ----------
-        shape : tuple of int
-            The new shape.
-        """
-        ...
-
-    def close(self) -> None:
-        """Give back what the frame holds open."""
-        ...
-
-
-def fold(shape):
-    """
-    Fold an image: how many rows and columns it then has.
+    Make all frames give their values in the unit of the first one.
 
     Parameters
     ----------
-    shape : tuple of int
-        Shape of an image of at least one dimension.
-
-    Returns
-    -------
-    n_rows, n_columns : int
-        ``(prod(shape[:-1]), shape[-1])``, but ``(n, 1)`` for an image of one dimension,
-        so that it can be cut as well. C-contiguous arrays are folded by
-        ``array.reshape(fold(array.shape))`` without a copy.
-
-    Examples
-    --------
-    >>> from imcombiners_astro.frames import fold
-    >>> fold((3, 4, 5))
-    (12, 5)
-    >>> fold((7,))
-    (7, 1)
-    """
-    if len(shape) == 1:
-        return shape[0], 1
-    return prod(shape[:-1]), shape[-1]
-
-
-def folded_rows(array, shape, start, stop):
-    """
-    Folded rows of something that can be sliced like an image.
-
-    Parameters
-    ----------
-    array : `~numpy.ndarray` or section of a FITS HDU
-        Image of shape ``shape``; need not be contiguous.
-    shape : tuple of int
-        Shape of the image.
-    start, stop : int
-        The rows.
-
-    Returns
-    -------
-    `~numpy.ndarray`, shape (stop - start, n_columns)
-        A view of ``array`` where one exists.
-    """
-    if len(shape) == 1:
-        return array[start:stop][:, np.newaxis]
-    if len(shape) == 2:
-        return array[start:stop]
-    if isinstance(array, np.ndarray) and array.flags.c_contiguous:
-        return array.reshape(fold(shape))[start:stop]
-    height, blocks = shape[-2], []
-    while start < stop:
-        block, first = divmod(start, height)
-        last = min(height, first + stop - start)
-        place = tuple(int(i) for i in np.unravel_index(block, shape[:-2]))
-        blocks.append(array[(*place, slice(first, last))])
-        start += last - first
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-
-
-def check_crop(name, full, shape):
-    """
-    Check that an image can be cropped to a shape.
-
-    Parameters
-    ----------
-    name : str
-        The image, for the message.
-    full, shape : tuple of int
-        Shapes of the image and of the wanted part.
-
-    Raises
-    ------
-    ValueError
-        If the images do not both have two dimensions, or the part is no part.
-    """
-    if (
-        len(full) != 2
-        or len(shape) != 2
-        or any(part > whole for part, whole in zip(shape, full, strict=True))
-    ):
-        raise ValueError(f"{name}: an image of shape {full} has no part {shape}.")
-
-
-class CCDFrame:
-    """
-    A frame in memory; strips are views of its arrays.
-
-    Parameters
-    ----------
-    ccd : `~astropy.nddata.CCDData` or `~astropy.nddata.NDData`
-        The image. Values of a type that FITS does not know (bool, half and extended
-        precision) are converted strip by strip. A mask that is not boolean marks the
-        pixels where it is not zero.
-    name : str
-        For messages, such as ``img_list[3]``.
+    frames : sequence of Frame
+        The frames; their ``unit_factor`` is set.
 
     Raises
     ------
     TypeError
-        If the data are not real numbers.
-    ValueError
-        If the shape of the mask is not that of the data.
+        If a unit cannot be converted; both frames are named.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy.nddata import CCDData
+    >>> from imcombiners_astro.frames import CCDFrame, convert_units
+    >>> units = ["Jy", "mJy"]
+    >>> frames = [CCDFrame(CCDData(np.ones((2, 2)), unit=x), x) for x in units]
+    >>> convert_units(frames)
+    >>> [frame.unit_factor for frame in frames]
+    [1.0, 0.001]
     """
-
-    row_nbytes = 0
-    buffered = False
-
-    def __init__(self, ccd: NDData, name: str):
-        data = ccd.data
-        if not isinstance(data, np.ndarray):
-            data = np.asarray(data)
-        if data.dtype.kind not in "biuf":
-            raise TypeError(
-                f"{name}: the data must be real numbers, found dtype {data.dtype}."
-            )
-        if data.ndim == 0:
-            raise ValueError(f"{name}: the data is one number, expected an image.")
-        self.ccd = ccd
-        self.name = name
-        self.dtype = data.dtype
-        self.unit = ccd.unit
-        self.exact16 = data.dtype.kind in "biu" and data.dtype.itemsize <= 2
-        self.shape = data.shape
-        # bool has the bytes of uint8
-        self._data = data.view(np.uint8) if data.dtype.kind == "b" else data
-        self._mask = _mask_array(ccd.mask, data.shape, name)
-
-    def crop_to(self, shape):
-        """
-        Use only the part of a larger 2-D image that begins at pixel [0, 0].
-
-        Parameters
-        ----------
-        shape : tuple of int
-            The new shape.
-
-        Raises
-        ------
-        ValueError
-            If the image has no such part.
-        """
-        check_crop(self.name, self._data.shape, shape)
-        self.shape = tuple(shape)
-
-    def read(self, start, stop, buffer=None):
-        """
-        Folded rows ``start`` to ``stop`` (exclusive).
-
-        Parameters
-        ----------
-        start, stop : int
-            The rows.
-        buffer : `~numpy.ndarray`, optional
-            Not needed, not used.
-
-        Returns
-        -------
-        Strip
-            Views of the data and of the mask.
-        """
-        pixels = self._rows(self._data, start, stop)
-        if pixels.dtype.kind == "f" and pixels.dtype.itemsize not in (4, 8):
-            pixels = pixels.astype("f4" if pixels.dtype.itemsize == 2 else "f8")
-        mask = self._mask
-        if mask is not None:
-            mask = self._rows(mask, start, stop)
-            if mask.dtype != bool:
-                mask = mask != 0
-        return Strip(pixels, mask)
-
-    def _rows(self, array, start, stop):
-        rows = folded_rows(array, array.shape, start, stop)
-        return rows[:, : fold(self.shape)[1]]
-
-    def data(self):
-        """
-        Whole image.
-
-        Returns
-        -------
-        `~numpy.ndarray`
-            The array of the image itself, not a copy.
-        """
-        return self.ccd.data
-
-    def template(self):
-        """
-        Independent copy of the image.
-
-        Returns
-        -------
-        `~astropy.nddata.CCDData` or the class of the image
-            A deep copy; an `~astropy.nddata.NDData` becomes a CCDData.
-        """
-        if isinstance(self.ccd, CCDData):
-            return self.ccd.copy()
-        return CCDData(self.ccd, copy=True)
-
-    def close(self):
-        """Do nothing: a frame in memory holds nothing open."""
-
-
-def _mask_array(mask, shape, name):
-    if mask is None or (np.ndim(mask) == 0 and not np.any(mask)):
-        return None
-    mask = np.asarray(mask)
-    if mask.ndim == 0:
-        return np.broadcast_to(mask, shape)
-    if mask.shape != shape:
-        raise ValueError(
-            f"{name}: the mask has shape {mask.shape}, the data {shape}; they must "
-            "be equal."
-        )
-    return mask
+    first = frames[0]
+    for frame in frames:
+        frame.to_unit(first.unit, first.name)
 
 
 class StripPlan(NamedTuple):
@@ -552,7 +221,7 @@ def _read(frames, start, stop, buffers):
 
 def _buffers(frames, height):
     """Give every frame its piece of one block of memory for `height` rows."""
-    sizes = [height * f.row_nbytes if f.buffered else 0 for f in frames]
+    sizes = [height * frame.buffer_nbytes for frame in frames]
     total = sum(size + _LINE + _STAGGER for size in sizes if size) + _LINE
     block = np.empty(total, np.uint8)
     place = -block.ctypes.data % _LINE

@@ -14,33 +14,40 @@ from imcombiners_astro.errors import EmptyInputError
 __all__ = ["expand_inputs"]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-# Extensions that CCDData writes beside an image.
-_COMPANIONS = ("MASK", "UNCERT", "PSFIMAGE")
+# Extensions that CCDData writes beside an image, and those that flags are read from.
+_COMPANIONS = ("MASK", "UNCERT", "PSFIMAGE", "DQ", "FLAGS")
 
 
-def expand_inputs(img_list):
+def expand_inputs(img_list, unit=None):
     """
     Make a list of images.
 
     Parameters
     ----------
     img_list : iterable, str, `~os.PathLike`, ImageFileCollection or HDU
-        - Any iterable of paths, `~astropy.nddata.CCDData`, HDUs, HDU lists and binary
-          file objects: its items, in order. One item is one image.
+        - Any iterable of paths, `~astropy.nddata.CCDData`, `~astropy.nddata.NDData`,
+          HDUs, HDU lists and binary file objects: its items, in order. One item is one
+          image. Arrays of numbers are images too if they have a unit
+          (`~astropy.units.Quantity`), or `unit` is given
+          (`~numpy.ndarray`, `~numpy.ma.MaskedArray`).
+        - One such array of at least 3 dimensions, ``(N, *shape)``: its planes.
         - A string of paths with commas between them.
         - One path. If no file has this name, a pattern such as ``"bias*.fits"``, which
           stands for the files that match, sorted by name.
         - A ``ccdproc.ImageFileCollection``: its files.
         - One HDU, or one file object: that image.
         - One `~astropy.io.fits.HDUList`: its images; without the extensions MASK,
-          UNCERT and PSFIMAGE, which belong to another image.
+          UNCERT, PSFIMAGE, DQ and FLAGS, which belong to another image.
 
         In all paths ``~`` is the home directory.
+    unit : str or `~astropy.units.UnitBase`, optional
+        Unit of arrays that have none.
 
     Returns
     -------
     list
-        The images: str for paths, other objects as they are.
+        The images: str for paths, other objects as they are. Planes of an array are
+        views of it.
 
     Raises
     ------
@@ -51,7 +58,7 @@ def expand_inputs(img_list):
     TypeError
         If an item is no image.
     ValueError
-        If it is none of these: one CCDData, a number, `None`.
+        If it is none of these: one CCDData, a number, `None`, one image as an array.
 
     Examples
     --------
@@ -60,14 +67,23 @@ def expand_inputs(img_list):
     ['dark1.fits', 'dark2.fits']
     """
     items = [
-        _checked(item, f"img_list[{k}]") for k, item in enumerate(_items(img_list))
+        _checked(item, f"img_list[{k}]", unit)
+        for k, item in enumerate(_items(img_list, unit))
     ]
     if not items:
         raise EmptyInputError("img_list is empty: there is no image to combine.")
     return items
 
 
-def _items(img_list):
+def _items(img_list, unit):
+    if _is_array(img_list, unit):
+        if img_list.ndim < 3:
+            raise ValueError(
+                "unrecognised input for list of images to combine. An array must have "
+                f"the shape (N, *shape), found {img_list.shape}; give a list for one "
+                "image."
+            )
+        return list(img_list)
     if isinstance(img_list, np.ndarray):
         img_list = img_list.tolist()  # Python strings; one string if it has no axes
     if isinstance(img_list, bytes):
@@ -115,7 +131,7 @@ def _home(text):
     return text if _URL.match(text) else os.path.expanduser(text)
 
 
-def _checked(item, name):
+def _checked(item, name, unit):
     if isinstance(item, str | bytes | os.PathLike):
         text = os.fsdecode(item)
         if not text:
@@ -123,13 +139,14 @@ def _checked(item, name):
         return _home(str(text))
     if (
         isinstance(item, NDData | fits.HDUList)
+        or _is_array(item, unit)
         or _is_hdu(item)
         or hasattr(item, "read")
     ):
         return item
     hint = ""
     if isinstance(item, np.ndarray):
-        hint = "; give CCDData(array, unit=...) for an array"
+        hint = "; give CCDData(array, unit=...) for an array, or unit= for all arrays"
     elif isinstance(item, tuple):
         hint = "; a generator with return_fname=True gives such pairs"
     raise TypeError(
@@ -143,6 +160,16 @@ def _is_collection(thing):
     return any(
         cls.__name__ == "ImageFileCollection" and cls.__module__.startswith("ccdproc")
         for cls in type(thing).__mro__
+    )
+
+
+def _is_array(thing, unit):
+    """Whether it is an array of numbers with a unit."""
+    return (
+        isinstance(thing, np.ndarray)
+        and thing.ndim > 0
+        and thing.dtype.kind in "biufc"  # complex numbers are refused later, by name
+        and (unit is not None or getattr(thing, "unit", None) is not None)
     )
 
 

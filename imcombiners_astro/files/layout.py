@@ -2,12 +2,11 @@
 """
 Where the pixels of a FITS file are, and what they mean.
 
-Two ways lead to the same `FileLayout`: `scan`, which knows plain headers only and
-takes a tenth of the time, and `from_hdus`, which lets `astropy.io.fits` read them. The
-HDU is chosen as `astropy.nddata.CCDData.read` does.
+Two ways lead to the same `FileLayout`: that of `imcombiners_astro.files.scan`, which
+knows plain headers only and takes a tenth of the time, and `from_hdus`, which lets
+`astropy.io.fits` read them. The HDU is chosen as `astropy.nddata.CCDData.read` does.
 """
 
-import re
 from math import prod
 from typing import NamedTuple
 
@@ -18,21 +17,22 @@ from astropy.io.registry import IORegistryError
 from imcombiners_astro.planes import FitsScaling
 
 __all__ = [
+    "Choice",
     "FileLayout",
     "ImageLayout",
     "NoImageError",
     "NotFITSError",
+    "UncertaintyNote",
+    "check_size",
     "choose_hdus",
+    "flags_of",
     "from_hdus",
-    "scan",
+    "header_of",
+    "make_image",
 ]
 
-_BLOCK = 2880
-_CARD = 80
-_FIRST_READ = 5 * _BLOCK  # most headers of cameras are shorter than this
-_LONGEST_HEADER = 4000 * _BLOCK
-_END = b"END" + 77 * b" "
-_TYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+_OF_IMAGE = ("BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "BSCALE", "BZERO", "BLANK")
+TYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
 
 class NotFITSError(OSError, IORegistryError):
@@ -83,9 +83,58 @@ class ImageLayout(NamedTuple):
         return np.dtype(np.float32 if size <= 2 else np.float64)
 
 
+class UncertaintyNote(NamedTuple):
+    """
+    What the header of uncertainties says about them.
+
+    Attributes
+    ----------
+    kind : {'std', 'var', 'ivar', 'unknown'}
+        What they are.
+    bunit : str or `None`
+        Value of BUNIT.
+    """
+
+    kind: str
+    bunit: str | None
+
+    @classmethod
+    def of(cls, utype, extname, bunit):
+        """
+        Read the values of keywords.
+
+        Parameters
+        ----------
+        utype : str or `None`
+            Name of the class of the uncertainties.
+        extname : str
+            Name of the HDU.
+        bunit : str or `None`
+            Value of BUNIT.
+
+        Returns
+        -------
+        UncertaintyNote
+            Without a class, an HDU of the name VAR or VARIANCE has variances, one of
+            the name IVAR or INVVAR their inverse, and any other standard deviations
+            (``CCDData.read`` takes all of them for the last).
+        """
+        if utype is None:
+            return cls(_KIND_OF_NAME.get(extname.upper(), "std"), bunit)
+        return cls(_KIND_OF_CLASS.get(str(utype), "unknown"), bunit)
+
+
+_KIND_OF_CLASS = {
+    "StdDevUncertainty": "std",
+    "VarianceUncertainty": "var",
+    "InverseVariance": "ivar",
+}
+_KIND_OF_NAME = {"VAR": "var", "VARIANCE": "var", "IVAR": "ivar", "INVVAR": "ivar"}
+
+
 class FileLayout(NamedTuple):
     """
-    The image of a FITS file and its mask.
+    The image of a FITS file and what belongs to it.
 
     Attributes
     ----------
@@ -95,11 +144,57 @@ class FileLayout(NamedTuple):
         The mask, bad where it is not zero.
     bunit : str or `None`
         Value of BUNIT.
+    uncertainty : ImageLayout or `None`
+        The uncertainties.
+    flags : ImageLayout or `None`
+        The data-quality flags.
+    note : UncertaintyNote or `None`
+        What the uncertainties are.
+    own_choice : bool
+        As in `Choice`.
     """
 
     image: ImageLayout
     mask: ImageLayout | None
     bunit: str | None
+    uncertainty: ImageLayout | None = None
+    flags: ImageLayout | None = None
+    note: UncertaintyNote | None = None
+    own_choice: bool = False
+
+
+class Choice(NamedTuple):
+    """
+    Numbers of the HDUs that belong to an image.
+
+    Attributes
+    ----------
+    index : int
+        The image. If HDU 0 is wanted and has no data: the first image extension with
+        data, or else the first one that is compressed; those that are known to belong
+        to another image only if there is nothing else.
+    mask : int or `None`
+        Its mask.
+    bunit : str or `None`
+        Value of BUNIT.
+    uncertainty : int or `None`
+        Its uncertainties.
+    flags : int or `None`
+        Its data-quality flags.
+    note : UncertaintyNote or `None`
+        What the uncertainties are.
+    own_choice : bool
+        Whether ``CCDData.read`` would take another image: it knows none that is
+        compressed, and takes a mask if this is the first one.
+    """
+
+    index: int
+    mask: int | None
+    bunit: str | None
+    uncertainty: int | None = None
+    flags: int | None = None
+    note: UncertaintyNote | None = None
+    own_choice: bool = False
 
 
 def make_image(hdu, offset, shape, cards, *, uint, ignore_blank):
@@ -123,7 +218,7 @@ def make_image(hdu, offset, shape, cards, *, uint, ignore_blank):
         BLANK alone makes integers floating point.
     """
     bitpix = cards["BITPIX"]
-    raw = np.dtype(_TYPES[bitpix])
+    raw = np.dtype(TYPES[bitpix])
     bscale, bzero = cards.get("BSCALE", 1), cards.get("BZERO", 0)
     blank = cards.get("BLANK")
     if ignore_blank or bitpix < 0 or type(blank) is not int:
@@ -145,124 +240,6 @@ def make_image(hdu, offset, shape, cards, *, uint, ignore_blank):
                 blank = None
         scaling = FitsScaling(False, float(bscale), float(bzero), blank)
     return ImageLayout(hdu, offset, tuple(shape), raw, scaling)
-
-
-# --- plain headers -------------------------------------------------------------------
-
-
-class _UnusualError(Exception):
-    """A header that `scan` leaves to astropy."""
-
-
-_PRINTABLE = bytes(range(0x20, 0x7F))
-_NEEDED = frozenset(
-    key.ljust(8).encode()
-    for key in [
-        *("SIMPLE", "XTENSION", "BITPIX", "NAXIS", "PCOUNT", "GCOUNT", "GROUPS"),
-        *("BSCALE", "BZERO", "BLANK", "BUNIT", "EXTNAME", "ZIMAGE"),
-        *(f"NAXIS{k}" for k in range(1, 10)),
-    ]
-)
-_OF_IMAGE = ("BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "BSCALE", "BZERO", "BLANK")
-_VALUE = re.compile(
-    rb"= *(?:'((?:[^']|'')*)'|([TF])|([+-]?\d+)"
-    rb"|([+-]?(?:\d+\.\d*|\.\d+|\d+(?=E))(?:E[+-]?\d+)?)) *(?:/.*)?"
-)
-
-
-def scan(file, options):
-    """
-    Find the image of a file whose headers are plain.
-
-    Parameters
-    ----------
-    file : RawFile or PackedFile
-        The file.
-    options : ReadOptions
-        What to look for.
-
-    Returns
-    -------
-    FileLayout or `None`
-        `None` if anything is out of the ordinary: the file may be read in other ways,
-        or astropy has to say what is wrong with it.
-
-    Raises
-    ------
-    OSError
-        If the file is too short, naming it.
-    """
-    try:
-        return _scan(file, options)
-    except _UnusualError:
-        return None
-
-
-def _scan(file, options):
-    wanted, mask_name = options.hdu, options.hdu_mask
-    if type(wanted) is not int or wanted < 0:
-        raise _UnusualError
-    if mask_name is not None:
-        if not isinstance(mask_name, str):
-            raise _UnusualError
-        mask_name = mask_name.strip().upper()
-        if mask_name == "PRIMARY":
-            raise _UnusualError
-    image = mask = bunit = primary_bunit = None
-    position = number = 0
-    while image is None or (mask_name is not None and mask is None):
-        found = _read_cards(file, position)
-        if found is None:
-            break
-        cards, offset = found
-        kind, shape, size = _structure(cards, number)
-        if number == 0:
-            primary_bunit = cards.get("BUNIT")
-            if kind == "IMAGE" and not shape and wanted == 0:
-                wanted = None  # now it is the first image extension with data
-        chosen = number == wanted or (wanted is None and kind == "IMAGE" and size > 0)
-        is_mask = mask_name is not None and mask_name == cards.get("EXTNAME", "")
-        if image is None and chosen:
-            if kind != "IMAGE" or not size or is_mask:
-                raise _UnusualError
-            image = _scanned_image(file, cards, number, offset, shape, options)
-            bunit = cards.get("BUNIT")
-            if wanted is None and "BUNIT" not in cards:
-                bunit = primary_bunit
-        elif is_mask and mask is None:
-            if kind != "IMAGE" or not size:
-                raise _UnusualError
-            mask = _scanned_image(file, cards, number, offset, shape, options)
-            if mask.scaling is not None:
-                raise _UnusualError
-        position = offset + -(-size // _BLOCK) * _BLOCK
-        number += 1
-    if image is None:
-        raise _UnusualError
-    return FileLayout(image, mask, bunit)
-
-
-def _scanned_image(file, cards, number, offset, shape, options):
-    for key in ("BSCALE", "BZERO"):
-        if type(cards.get(key, 0)) not in (int, float):
-            raise _UnusualError
-    if (
-        type(cards.get("BLANK", 0)) is not int
-        or type(cards.get("BUNIT", "")) is not str
-    ):
-        raise _UnusualError
-    if "BLANK" in cards and cards["BITPIX"] < 0:
-        raise _UnusualError  # astropy warns
-    image = make_image(
-        number,
-        offset,
-        shape,
-        cards,
-        uint=options.uint,
-        ignore_blank=options.ignore_blank,
-    )
-    check_size(file, image)
-    return image
 
 
 def check_size(file, image):
@@ -295,97 +272,6 @@ def check_size(file, image):
         )
 
 
-def _read_cards(file, position):
-    """Values of the needed keywords and the place of the data; None at the end."""
-    text = file.read_at(position, _FIRST_READ)
-    if not text:
-        return None
-    start = 0
-    while True:
-        end = text.find(_END, start)
-        if end >= 0 and end % _CARD == 0:
-            break
-        if end >= 0:
-            start = end + 1
-            continue
-        start = max(0, len(text) - _CARD)
-        more = file.read_at(position + len(text), len(text))
-        if not more or len(text) > _LONGEST_HEADER or not _looks_like_header(text):
-            raise _UnusualError
-        text = text + more
-    header = bytes(text[:end])
-    if header.translate(None, _PRINTABLE):
-        raise _UnusualError
-    keys = [header[k : k + 8] for k in range(0, end, _CARD)]
-    joined = b"".join(keys)
-    if joined != joined.upper():
-        raise _UnusualError
-    cards = {}
-    for k, key in enumerate(keys):
-        if key in _NEEDED:
-            name = key.decode().rstrip()
-            match = _VALUE.fullmatch(header, k * _CARD + 8, (k + 1) * _CARD)
-            if match is None or name in cards or header[k * _CARD + 9] != 0x20:
-                raise _UnusualError
-            cards[name] = _value(match)
-        elif key == b"CONTINUE" and k and keys[k - 1] in _NEEDED:
-            raise _UnusualError
-    if keys and keys[0] not in (b"SIMPLE  ", b"XTENSION"):
-        raise _UnusualError
-    return cards, position + (end // _BLOCK + 1) * _BLOCK
-
-
-def _looks_like_header(text):
-    return text[:8] in (b"SIMPLE  ", b"XTENSION")
-
-
-def _value(match):
-    string, logical, integer, real = match.groups()
-    if string is not None:
-        text = string.decode().replace("''", "'").rstrip()
-        if text.endswith("&"):  # goes on in the next card
-            raise _UnusualError
-        return text
-    if logical is not None:
-        return logical == b"T"
-    return int(integer) if integer is not None else float(real)
-
-
-def _structure(cards, number):
-    """Kind, shape and bytes of the data of an HDU."""
-    bitpix, n_axes = cards.get("BITPIX"), cards.get("NAXIS")
-    if type(n_axes) is not int or not 0 <= n_axes <= 9:
-        raise _UnusualError
-    shape = [cards.get(f"NAXIS{k}") for k in range(n_axes, 0, -1)]
-    extras = cards.get("PCOUNT", 0), cards.get("GCOUNT", 1)
-    if (
-        type(bitpix) is not int
-        or bitpix not in _TYPES
-        or any(type(n) is not int or n < 0 for n in (*shape, *extras))
-        or cards.get("GROUPS", False) is not False
-        or ("XTENSION" in cards) != (number > 0)
-        or type(cards.get("EXTNAME", "")) is not str
-    ):
-        raise _UnusualError
-    if "EXTNAME" in cards:
-        cards["EXTNAME"] = cards["EXTNAME"].strip().upper()
-    size = abs(bitpix) // 8 * extras[1] * (extras[0] + prod(shape)) if shape else 0
-    if number == 0:
-        if cards.get("SIMPLE") is not True:
-            raise _UnusualError
-        kind = "IMAGE"
-    else:
-        kind = cards["XTENSION"]
-    if kind == "IMAGE" and extras != (0, 1):
-        raise _UnusualError
-    if kind not in ("IMAGE", "TABLE", "BINTABLE"):
-        raise _UnusualError
-    return kind, shape, size
-
-
-# --- any header ----------------------------------------------------------------------
-
-
 def choose_hdus(hdus, options, name):
     """
     Image, mask and unit of an HDU list, by the rules of ``CCDData.read``.
@@ -401,14 +287,8 @@ def choose_hdus(hdus, options, name):
 
     Returns
     -------
-    index : int
-        Number of the image HDU. If HDU 0 is wanted and has no data: the first image
-        extension with data, or else (where ``CCDData.read`` gives up) the first one
-        that is compressed.
-    mask : int or `None`
-        Number of the HDU of the mask.
-    bunit : str or `None`
-        Value of BUNIT.
+    Choice
+        Numbers of the HDUs, and what their headers say.
 
     Raises
     ------
@@ -417,32 +297,122 @@ def choose_hdus(hdus, options, name):
     NoImageError
         If the HDU has no image.
     """
-    try:
-        index = hdus.index_of(options.hdu)
-        hdu = hdus[index]
-    except (IndexError, KeyError) as error:
-        raise type(error)(
-            f"{name} has no HDU {options.hdu!r}, only {_names(hdus)}."
-        ) from error
+    index = _index_of(hdus, options.hdu, name)
+    hdu = hdus[index]
     bunit = hdu.header.get("BUNIT")
+    own_choice = False
     if index == 0 and not _has_image(hdu):
         found = [k for k, hdu in enumerate(hdus) if k and _has_image(hdu)]
-        plain = [k for k in found if not isinstance(hdus[k], fits.CompImageHDU)]
         if not found:
             raise NoImageError(f"{name} has no image, only {_names(hdus)}.")
-        index = (plain or found)[0]
+        plain = [k for k in found if not isinstance(hdus[k], fits.CompImageHDU)]
+        others = options.companions
+        alone = [k for k in plain + found if hdus[k].name.upper() not in others]
+        index = (alone or plain or found)[0]
+        own_choice = index not in plain[:1]
         hdu = hdus[index]
         bunit = hdu.header.get("BUNIT", bunit)
     elif not _has_image(hdu):
         raise NoImageError(f"{name}: HDU {options.hdu!r} has no image ({_label(hdu)}).")
-    mask = None
-    if options.hdu_mask is not None and options.hdu_mask in hdus:
-        mask = hdus.index_of(options.hdu_mask)
-        if not _has_image(hdus[mask]):
-            raise NoImageError(
-                f"{name}: HDU {options.hdu_mask!r} is no image, it cannot be the mask."
-            )
-    return index, mask, bunit
+    mask = _optional(hdus, options.hdu_mask, name, "mask")
+    uncertainty = _optional(hdus, options.hdu_uncertainty, name, "uncertainty")
+    flags = _optional(hdus, _hdu_of_flags(hdus, index, options), name, "flags")
+    if flags is None and options.hdus_of_flags and options.flags_required:
+        _index_of(hdus, options.hdus_of_flags[0], name)
+    note = None
+    if uncertainty is not None:
+        header = hdus[uncertainty].header
+        note = UncertaintyNote.of(
+            header.get(options.utype), hdus[uncertainty].name, header.get("BUNIT")
+        )
+    return Choice(index, mask, bunit, uncertainty, flags, note, own_choice)
+
+
+def _index_of(hdus, hdu, name):
+    try:
+        index = hdus.index_of(hdu)
+        hdus[index]  # a number may be too large
+    except (IndexError, KeyError) as error:
+        raise type(error)(f"{name} has no HDU {hdu!r}, only {_names(hdus)}.") from error
+    return index
+
+
+def _optional(hdus, hdu, name, what):
+    """Find an HDU that belongs to the image, if there is one."""
+    if hdu is None:
+        return None
+    if isinstance(hdu, int):  # such a number means an HDU that is there
+        index = _index_of(hdus, hdu, name)
+    elif hdu in hdus:
+        index = hdus.index_of(hdu)
+    else:
+        return None
+    if not _has_image(hdus[index]):
+        raise NoImageError(f"{name}: HDU {hdu!r} is no image, it cannot be the {what}.")
+    return index
+
+
+def _hdu_of_flags(hdus, index, options):
+    wanted = options.hdus_of_flags
+    if not all(isinstance(hdu, str) for hdu in wanted):
+        return wanted[0]
+    found = {
+        (hdu.name.upper(), hdu.ver): k
+        for k, hdu in reversed(list(enumerate(hdus)))
+        # a table of that name is something else, unless it was asked for
+        if k != index and (options.flags_required or _has_image(hdu))
+    }
+    wanted = [hdu.strip().upper() for hdu in wanted]
+    return found.get(flags_of(reversed(found), wanted, hdus[index].ver))
+
+
+def flags_of(found, names, version):
+    """
+    Choose the flags of an image.
+
+    Parameters
+    ----------
+    found : iterable of (str, int)
+        Names and versions of HDUs, in order.
+    names : sequence of str
+        Names that flags may have, the best first.
+    version : int
+        EXTVER of the image.
+
+    Returns
+    -------
+    (str, int) or `None`
+        Of the best name that there is: the one of the version of the image, or else the
+        first.
+    """
+    found = list(found)
+    for name in names:
+        same = [key for key in found if key[0] == name]
+        if same:
+            return (name, version) if (name, version) in same else same[0]
+    return None
+
+
+def header_of(hdus, index):
+    """
+    Header of an image and, for keywords it does not have, that of the file.
+
+    Parameters
+    ----------
+    hdus : sequence of HDU
+        The HDUs.
+    index : int
+        Number of the image.
+
+    Returns
+    -------
+    `~astropy.io.fits.Header`
+        A copy.
+    """
+    header = hdus[index].header.copy()
+    if index:
+        header.extend(hdus[0].header, strip=True, unique=True)
+    return header
 
 
 def _has_image(hdu):
@@ -462,7 +432,7 @@ def _names(hdus):
     return ", ".join(f"{k} ({_label(hdu)})" for k, hdu in enumerate(hdus))
 
 
-def from_hdus(hdus, index, mask, bunit, options):
+def from_hdus(hdus, choice, options):
     """
     Layout of a file that astropy has opened.
 
@@ -470,8 +440,8 @@ def from_hdus(hdus, index, mask, bunit, options):
     ----------
     hdus : `~astropy.io.fits.HDUList`
         The HDUs; their data must not have been touched.
-    index, mask, bunit
-        As from `choose_hdus`.
+    choice : Choice
+        From `choose_hdus`.
     options : ReadOptions
         How to read.
 
@@ -480,10 +450,24 @@ def from_hdus(hdus, index, mask, bunit, options):
     FileLayout or `None`
         `None` if the pixels cannot be read as they are.
     """
-    images = [_plain_image(hdus, k, options) for k in (index, mask) if k is not None]
-    if None in images or (len(images) == 2 and images[1].scaling is not None):
-        return None
-    return FileLayout(images[0], images[1] if len(images) == 2 else None, bunit)
+    parts = {}
+    for part in ("image", "mask", "uncertainty", "flags"):
+        number = choice.index if part == "image" else getattr(choice, part)
+        if number is not None:
+            parts[part] = _plain_image(hdus, number, options)
+            if parts[part] is None:
+                return None
+            if part in ("mask", "uncertainty") and parts[part].scaling is not None:
+                return None
+    return FileLayout(
+        parts["image"],
+        parts.get("mask"),
+        choice.bunit,
+        parts.get("uncertainty"),
+        parts.get("flags"),
+        choice.note,
+        choice.own_choice,
+    )
 
 
 def _plain_image(hdus, index, options):

@@ -22,6 +22,9 @@ _ODD = (
     *("disable_image_compression", "use_fsspec"),
 )
 _WRITING_MODES = ("update", "append", "ostream")
+# Where flags are looked for if it is not said: DQ is the name that observatories use,
+# FLAGS the one in the documentation of CCDData.
+_FLAGS_HDUS = ("DQ", "FLAGS")
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,20 @@ class ReadOptions:
         The HDU of the image.
     hdu_mask : str or `None`
         The HDU of the mask.
+    want_uncertainty, want_flags : bool
+        Whether uncertainties and flags belong to the strips.
+    hdu_uncertainty : str, int, tuple or `None`
+        The HDU of the uncertainties; `None` if they are not wanted.
+    hdus_of_flags : tuple
+        HDUs in which flags may be, the best first; empty if they are not wanted.
+    flags_required : bool
+        Whether a file without such an HDU is an error.
+    utype : str
+        Keyword for the class of the uncertainties.
     unit : `~astropy.units.UnitBase` or `None`
         A unit that is used whatever BUNIT says.
+    unit_of_arrays : `~astropy.units.UnitBase` or `None`
+        Unit of images in memory that have none.
     format : str or `None`
         Format by name; `None` and "fits" are read here.
     uint, ignore_blank : bool
@@ -50,14 +65,23 @@ class ReadOptions:
     keywords: dict[str, Any]
     hdu: Any
     hdu_mask: Any
+    want_uncertainty: bool
+    want_flags: bool
+    hdu_uncertainty: Any
+    hdus_of_flags: tuple
+    flags_required: bool
+    utype: str
     unit: u.UnitBase | None
+    unit_of_arrays: u.UnitBase | None
     format: str | None
     uint: bool
     ignore_blank: bool
     for_open: dict[str, Any]
 
     @classmethod
-    def parse(cls, keywords):
+    def parse(
+        cls, keywords, *, want_uncertainty=False, want_flags=False, flags_hdu=None
+    ):
         """
         Look at keywords.
 
@@ -65,6 +89,11 @@ class ReadOptions:
         ----------
         keywords : dict
             Keywords of ``CCDData.read``; unknown ones are ignored, as there.
+        want_uncertainty, want_flags : bool, optional
+            Whether uncertainties and flags belong to the strips.
+        flags_hdu : str, int or tuple, optional
+            The HDU of the flags; by default ``hdu_flags`` of the keywords, or else
+            DQ or FLAGS where a file has one of them.
 
         Returns
         -------
@@ -90,6 +119,9 @@ class ReadOptions:
                 "must be 'readonly'."
             )
         unit = keywords.get("unit")
+        if flags_hdu is None:
+            flags_hdu = keywords.get("hdu_flags")
+        flags_hdus = _FLAGS_HDUS if flags_hdu is None else (flags_hdu,)
         for_open = {k: v for k, v in keywords.items() if k not in _OF_CCDDATA}
         # A file may be truncated while it is read: not a map, unless asked for.
         for_open.setdefault("memmap", False)
@@ -97,12 +129,32 @@ class ReadOptions:
             keywords=dict(keywords),
             hdu=keywords.get("hdu", 0),
             hdu_mask=keywords.get("hdu_mask", "MASK"),
+            want_uncertainty=want_uncertainty,
+            want_flags=want_flags,
+            hdu_uncertainty=(
+                keywords.get("hdu_uncertainty", "UNCERT") if want_uncertainty else None
+            ),
+            hdus_of_flags=flags_hdus if want_flags else (),
+            flags_required=flags_hdu is not None,
+            utype=keywords.get("key_uncertainty_type", "UTYPE"),
             unit=u.Unit(unit) if unit else None,
+            unit_of_arrays=None if unit is None else u.Unit(unit),
             format=keywords.get("format"),
             uint=bool(keywords.get("uint", fits.conf.enable_uint)),
             ignore_blank=bool(keywords.get("ignore_blank", False)),
             for_open=for_open,
         )
+
+    @property
+    def companions(self):
+        """Names of HDUs that belong to an image and are not looked at for one."""
+        names = [
+            *(self.hdu_mask, self.keywords.get("hdu_uncertainty", "UNCERT")),
+            *(self.keywords.get("hdu_psf", "PSFIMAGE"), self.keywords.get("hdu_flags")),
+            *_FLAGS_HDUS,
+            *self.hdus_of_flags,
+        ]
+        return {name.strip().upper() for name in names if isinstance(name, str)}
 
     @property
     def plain(self):
@@ -147,6 +199,42 @@ class ReadOptions:
                 f"The Header value for the key BUNIT ({bunit}) in {name} is not a "
                 "valid unit; give the unit of the images with unit=."
             ) from error
+
+    def unit_of_uncertainty(self, note, image_unit, name):
+        """
+        Find the unit of uncertainties.
+
+        Parameters
+        ----------
+        note : UncertaintyNote
+            What their header says.
+        image_unit : `~astropy.units.UnitBase`
+            Unit of the image.
+        name : str
+            The image, for messages.
+
+        Returns
+        -------
+        `~astropy.units.UnitBase` or `None`
+            BUNIT; `None`, for the unit that fits the image, if there is none, or the
+            unit of the images was given, or BUNIT is the unit of the image, copied from
+            there.
+
+        Raises
+        ------
+        ValueError
+            If BUNIT is no unit.
+        """
+        if self.unit is not None or not note.bunit:
+            return None
+        try:
+            unit = _parse_unit(str(note.bunit))
+        except ValueError as error:
+            raise ValueError(
+                f"BUNIT ({note.bunit}) of the uncertainty in {name} is not a valid "
+                "unit; give the unit of the images with unit=."
+            ) from error
+        return None if unit == image_unit else unit
 
 
 @lru_cache(256)

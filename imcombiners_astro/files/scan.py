@@ -1,0 +1,257 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+Plain FITS headers, read without astropy.
+
+Only the few keywords that matter are looked at. Anything out of the ordinary is left
+to astropy.
+"""
+
+import re
+from math import prod
+
+from imcombiners_astro.files.layout import (
+    TYPES,
+    FileLayout,
+    UncertaintyNote,
+    check_size,
+    flags_of,
+    make_image,
+)
+
+__all__ = ["scan"]
+
+_BLOCK = 2880
+_CARD = 80
+_FIRST_READ = 5 * _BLOCK  # most headers of cameras are shorter than this
+_LONGEST_HEADER = 4000 * _BLOCK
+_END = b"END" + 77 * b" "
+
+
+class _UnusualError(Exception):
+    """A header that `scan` leaves to astropy."""
+
+
+_PRINTABLE = bytes(range(0x20, 0x7F))
+_NEEDED = frozenset(
+    key.ljust(8).encode()
+    for key in [
+        *("SIMPLE", "XTENSION", "BITPIX", "NAXIS", "PCOUNT", "GCOUNT", "GROUPS"),
+        *("BSCALE", "BZERO", "BLANK", "BUNIT", "EXTNAME", "EXTVER", "ZIMAGE"),
+        "UTYPE",
+        *(f"NAXIS{k}" for k in range(1, 10)),
+    ]
+)
+_VALUE = re.compile(
+    rb"= *(?:'((?:[^']|'')*)'|([TF])|([+-]?\d+)"
+    rb"|([+-]?(?:\d+\.\d*|\.\d+|\d+(?=E))(?:E[+-]?\d+)?)) *(?:/.*)?"
+)
+
+
+def scan(file, options):
+    """
+    Find the image of a file whose headers are plain.
+
+    Parameters
+    ----------
+    file : RawFile or PackedFile
+        The file.
+    options : ReadOptions
+        What to look for.
+
+    Returns
+    -------
+    FileLayout or `None`
+        `None` if anything is out of the ordinary: the file may be read in other ways,
+        or astropy has to say what is wrong with it.
+
+    Raises
+    ------
+    OSError
+        If the file is too short, naming it.
+    """
+    try:
+        return _scan(file, options)
+    except _UnusualError:
+        return None
+
+
+def _scan(file, options):
+    wanted = options.hdu
+    if type(wanted) is not int or wanted < 0:
+        raise _UnusualError
+    mask_name = _plain_name(options.hdu_mask)
+    uncertainty_name = _plain_name(options.hdu_uncertainty)
+    flag_names = [_plain_name(name) for name in options.hdus_of_flags]
+    if uncertainty_name is not None and options.utype != "UTYPE":
+        raise _UnusualError
+    image = mask = uncertainty = bunit = primary_bunit = note = None
+    flags = {}
+    position = number = 0
+    while (
+        image is None
+        or (mask_name is not None and mask is None)
+        or (uncertainty_name is not None and uncertainty is None)
+        or flag_names
+    ):
+        found = _read_cards(file, position)
+        if found is None:
+            break
+        cards, offset = found
+        kind, shape, size = _structure(cards, number)
+        if number == 0:
+            primary_bunit = cards.get("BUNIT")
+            if kind == "IMAGE" and not shape and wanted == 0:
+                wanted = None  # now it is the first image extension with data
+        name = cards.get("EXTNAME", "")
+        is_first = wanted is None and kind == "IMAGE" and size > 0
+        is_image = image is None and (number == wanted or is_first)
+        if is_image and is_first and name in options.companions:
+            raise _UnusualError
+        is_mask = mask is None and name == mask_name
+        is_uncertainty = uncertainty is None and name == uncertainty_name
+        is_flags = name in flag_names
+        n_roles = is_image + is_mask + is_uncertainty + is_flags
+        if n_roles > 1 or (n_roles and (kind != "IMAGE" or not size)):
+            raise _UnusualError
+        if n_roles:
+            layout = _scanned_image(file, cards, number, offset, shape, options)
+            if (is_mask or is_uncertainty) and layout.scaling is not None:
+                raise _UnusualError
+        if is_image:
+            image, version = layout, cards.get("EXTVER", 1)
+            bunit = cards.get("BUNIT")
+            if wanted is None and "BUNIT" not in cards:
+                bunit = primary_bunit
+        elif is_mask:
+            mask = layout
+        elif is_uncertainty:
+            uncertainty = layout
+            note = UncertaintyNote.of(cards.get("UTYPE"), name, cards.get("BUNIT"))
+        elif is_flags:
+            flags.setdefault((name, cards.get("EXTVER", 1)), layout)
+        position = offset + -(-size // _BLOCK) * _BLOCK
+        number += 1
+    if image is None or (options.flags_required and flag_names and not flags):
+        raise _UnusualError
+    flags = flags.get(flags_of(flags, flag_names, version))
+    return FileLayout(image, mask, bunit, uncertainty, flags, note)
+
+
+def _plain_name(name):
+    if name is None:
+        return None
+    if not isinstance(name, str) or name.strip().upper() == "PRIMARY":
+        raise _UnusualError
+    return name.strip().upper()
+
+
+def _scanned_image(file, cards, number, offset, shape, options):
+    for key in ("BSCALE", "BZERO"):
+        if type(cards.get(key, 0)) not in (int, float):
+            raise _UnusualError
+    if (
+        type(cards.get("BLANK", 0)) is not int
+        or type(cards.get("BUNIT", "")) is not str
+    ):
+        raise _UnusualError
+    if "BLANK" in cards and cards["BITPIX"] < 0:
+        raise _UnusualError  # astropy warns
+    image = make_image(
+        number,
+        offset,
+        shape,
+        cards,
+        uint=options.uint,
+        ignore_blank=options.ignore_blank,
+    )
+    check_size(file, image)
+    return image
+
+
+def _read_cards(file, position):
+    """Values of the needed keywords and the place of the data; None at the end."""
+    text = file.read_at(position, _FIRST_READ)
+    if not text:
+        return None
+    start = 0
+    while True:
+        end = text.find(_END, start)
+        if end >= 0 and end % _CARD == 0:
+            break
+        if end >= 0:
+            start = end + 1
+            continue
+        start = max(0, len(text) - _CARD)
+        more = file.read_at(position + len(text), len(text))
+        if not more or len(text) > _LONGEST_HEADER or not _looks_like_header(text):
+            raise _UnusualError
+        text = text + more
+    header = bytes(text[:end])
+    if header.translate(None, _PRINTABLE):
+        raise _UnusualError
+    keys = [header[k : k + 8] for k in range(0, end, _CARD)]
+    joined = b"".join(keys)
+    if joined != joined.upper():
+        raise _UnusualError
+    cards = {}
+    for k, key in enumerate(keys):
+        if key in _NEEDED:
+            name = key.decode().rstrip()
+            match = _VALUE.fullmatch(header, k * _CARD + 8, (k + 1) * _CARD)
+            if match is None or name in cards or header[k * _CARD + 9] != 0x20:
+                raise _UnusualError
+            cards[name] = _value(match)
+        elif key == b"CONTINUE" and k and keys[k - 1] in _NEEDED:
+            raise _UnusualError
+    if keys and keys[0] not in (b"SIMPLE  ", b"XTENSION"):
+        raise _UnusualError
+    return cards, position + (end // _BLOCK + 1) * _BLOCK
+
+
+def _looks_like_header(text):
+    return text[:8] in (b"SIMPLE  ", b"XTENSION")
+
+
+def _value(match):
+    string, logical, integer, real = match.groups()
+    if string is not None:
+        text = string.decode().replace("''", "'").rstrip()
+        if text.endswith("&"):  # goes on in the next card
+            raise _UnusualError
+        return text
+    if logical is not None:
+        return logical == b"T"
+    return int(integer) if integer is not None else float(real)
+
+
+def _structure(cards, number):
+    """Kind, shape and bytes of the data of an HDU."""
+    bitpix, n_axes = cards.get("BITPIX"), cards.get("NAXIS")
+    if type(n_axes) is not int or not 0 <= n_axes <= 9:
+        raise _UnusualError
+    shape = [cards.get(f"NAXIS{k}") for k in range(n_axes, 0, -1)]
+    extras = cards.get("PCOUNT", 0), cards.get("GCOUNT", 1)
+    if (
+        type(bitpix) is not int
+        or bitpix not in TYPES
+        or any(type(n) is not int or n < 0 for n in (*shape, *extras))
+        or type(cards.get("EXTVER", 1)) is not int
+        or cards.get("GROUPS", False) is not False
+        or ("XTENSION" in cards) != (number > 0)
+        or type(cards.get("EXTNAME", "")) is not str
+    ):
+        raise _UnusualError
+    if "EXTNAME" in cards:
+        cards["EXTNAME"] = cards["EXTNAME"].strip().upper()
+    size = abs(bitpix) // 8 * extras[1] * (extras[0] + prod(shape)) if shape else 0
+    if number == 0:
+        if cards.get("SIMPLE") is not True:
+            raise _UnusualError
+        kind = "IMAGE"
+    else:
+        kind = cards["XTENSION"]
+    if kind == "IMAGE" and extras != (0, 1):
+        raise _UnusualError
+    if kind not in ("IMAGE", "TABLE", "BINTABLE"):
+        raise _UnusualError
+    return kind, shape, size

@@ -1,0 +1,622 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""Uncertainties and flags beside the images of files, read in strips with them."""
+
+import gzip
+import tracemalloc
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.io import fits
+from astropy.nddata import (
+    CCDData,
+    FlagCollection,
+    InverseVariance,
+    NDData,
+    StdDevUncertainty,
+    VarianceUncertainty,
+)
+
+from imcombiners_astro.dq import bad_samples
+from imcombiners_astro.files import fits as files_fits
+from imcombiners_astro.files.fits import (
+    FitsFrame,
+    SectionFrame,
+    open_frame,
+    open_frames,
+)
+from imcombiners_astro.files.inputs import expand_inputs
+from imcombiners_astro.files.layout import NoImageError
+from imcombiners_astro.frames import fold, plan_strips, strips
+
+SHAPE = (7, 11)
+UNCERTAINTIES = {
+    "std": StdDevUncertainty,
+    "var": VarianceUncertainty,
+    "ivar": InverseVariance,
+}
+VARIANCE = {"std": lambda x: x**2, "var": lambda x: x, "ivar": lambda x: 1 / x}
+WANTED = {"want_uncertainty": True, "want_flags": True}
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(56)
+
+
+def image_of(rng, kind="std", shape=SHAPE, dtype="f4", unit="adu", mask=True):
+    ccd = CCDData(rng.integers(0, 200, shape).astype(dtype), unit=unit)
+    ccd.uncertainty = UNCERTAINTIES[kind](rng.uniform(1, 9, shape).astype("f4"))
+    if mask:
+        ccd.mask = rng.random(shape) < 0.3
+    return ccd
+
+
+def write(path, ccd, flags=None, name="DQ", **cards):
+    hdus = ccd.to_hdu()
+    hdus["UNCERT"].header.update(cards)
+    if flags is not None:
+        hdus.append(fits.ImageHDU(flags, name=name))
+    hdus.writeto(path)
+    return path
+
+
+def pieces(frame, get, height=3, buffered=True):
+    """What `get` finds in strips of a few rows, put together again."""
+    n_rows, _ = fold(frame.shape)
+    found = []
+    for start in range(0, n_rows, height):
+        stop = min(start + height, n_rows)
+        # one byte more, to see that the end of the buffer does not matter
+        buffer = np.full((stop - start) * frame.buffer_nbytes + 1, 255, np.uint8)
+        found.append(get(frame.read(start, stop, buffer if buffered else None)).copy())
+    return np.concatenate(found).reshape(frame.shape)
+
+
+def assert_reads(frame, ccd, kind, flags):
+    expected = VARIANCE[kind](ccd.uncertainty.array.astype(float))
+    assert (frame.uncertainty_type, frame.has_flags) == (kind, flags is not None)
+    assert not frame.flags_are_mask
+    for buffered in (True, False):
+        for height in (1, 3, 100):
+            how = height, buffered
+            values = pieces(frame, lambda s: s.values(), *how)
+            np.testing.assert_array_equal(values, ccd.data)
+            variance = pieces(frame, lambda s: s.variance(), *how)
+            np.testing.assert_allclose(variance, expected, rtol=1e-14)
+            assert variance.dtype.isnative
+            raw = pieces(frame, lambda s: s.uncertainty, *how)
+            np.testing.assert_array_equal(raw, ccd.uncertainty.array)
+            if ccd.mask is not None:
+                mask = pieces(frame, lambda s: s.mask, *how)
+                np.testing.assert_array_equal(mask, ccd.mask)
+            if flags is not None:
+                found = pieces(frame, lambda s: s.flags, *how)
+                np.testing.assert_array_equal(found, flags)
+                assert found.dtype.kind == "u"
+
+
+@pytest.mark.parametrize("kind", UNCERTAINTIES)
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "f4", "f8"])
+@pytest.mark.parametrize("shape", [SHAPE, (5,), (2, 3, 5)])
+def test_everything(tmp_path, rng, kind, dtype, shape, monkeypatch):
+    ccd = image_of(rng, kind, shape, dtype)
+    flags = rng.integers(0, 2**15, shape).astype("u2")
+    write(tmp_path / "a.fits", ccd, flags)
+    for way in ("scan", "astropy"):
+        if way == "astropy":
+            monkeypatch.setattr(files_fits, "scan", lambda file, options: None)
+        frame = open_frame(tmp_path / "a.fits", **WANTED)
+        assert isinstance(frame, FitsFrame)
+        assert_reads(frame, ccd, kind, flags)
+        frame.close()
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"])
+def test_types_of_flags(tmp_path, rng, dtype):
+    flags = rng.integers(0, 128, SHAPE).astype(dtype)
+    ccd = image_of(rng)
+    write(tmp_path / "a.fits", ccd, flags)
+    frame = open_frame(tmp_path / "a.fits", **WANTED)
+    assert isinstance(frame, FitsFrame)
+    assert_reads(frame, ccd, "std", flags)
+    frame.close()
+    flags[3, 4] = -1 if dtype[0] == "i" else np.iinfo(dtype).max
+    write(tmp_path / "b.fits", ccd, flags)
+    with fits.open(tmp_path / "b.fits") as hdus:
+        frames = open_frame(tmp_path / "b.fits", **WANTED), open_frame(hdus, **WANTED)
+        for frame in frames:
+            if dtype == "u8":
+                with pytest.raises(ValueError, match="may have up to 32 bits, found 1"):
+                    frame.read(3, 4)
+            else:
+                bits = min(32, 8 * flags.dtype.itemsize)
+                assert frame.read(3, 4).flags[0, 4] == 2**bits - 1
+            frame.close()
+
+
+@pytest.mark.parametrize("dtype", ["i2", "i4", "f8", "u1"])
+def test_types_of_uncertainties(tmp_path, rng, dtype):
+    ccd = image_of(rng, "var")
+    ccd.uncertainty = VarianceUncertainty(rng.integers(1, 99, SHAPE).astype(dtype))
+    write(tmp_path / "a.fits", ccd)
+    frame = open_frame(tmp_path / "a.fits", **WANTED)
+    assert_reads(frame, ccd, "var", None)
+    frame.close()
+
+
+def test_scaled_uncertainties(tmp_path, rng):
+    ccd = image_of(rng)
+    ccd.uncertainty = StdDevUncertainty(rng.integers(1, 99, SHAPE).astype("u2"))
+    write(tmp_path / "a.fits", ccd, np.ones(SHAPE, "u2"))
+    frame = open_frame(tmp_path / "a.fits", **WANTED)
+    assert isinstance(frame, SectionFrame)
+    assert_reads(frame, ccd, "std", np.ones(SHAPE))
+    frame.close()
+
+
+@pytest.mark.parametrize("what", ["image", "UNCERT", "DQ", "MASK"])
+def test_tile_compressed(tmp_path, rng, what):
+    ccd = image_of(rng, dtype="i2")
+    flags = rng.integers(0, 9, SHAPE).astype("i2")
+    write(tmp_path / "a.fits", ccd, flags)
+    with fits.open(tmp_path / "a.fits") as hdus:
+        if what == "image":
+            data = hdus[0].data
+            hdus[0] = fits.PrimaryHDU()
+            hdus.insert(1, fits.CompImageHDU(data, name="SCI"))
+            hdus["SCI"].header["BUNIT"] = "adu"
+        else:
+            old = hdus[what]
+            new = fits.CompImageHDU(
+                old.data, old.header, compression_type="GZIP_1", quantize_level=0
+            )
+            hdus[hdus.index_of(what)] = new
+        hdus.writeto(tmp_path / "b.fits")
+    frame = open_frame(tmp_path / "b.fits", **WANTED)
+    assert isinstance(frame, SectionFrame)
+    assert_reads(frame, ccd, "std", flags)
+    assert frame.row_nbytes >= 11 * (2 * 2 + 2 * 4 + 8 + 2 * 2 + 8)
+    frame.close()
+
+
+def test_hdus_in_memory(tmp_path, rng):
+    ccd = image_of(rng, "ivar")
+    flags = rng.integers(0, 9, SHAPE).astype("u1")
+    write(tmp_path / "a.fits", ccd, flags)
+    with fits.open(tmp_path / "a.fits") as hdus:
+        frame = open_frame(hdus, **WANTED)
+        assert_reads(frame, ccd, "ivar", flags)
+        assert frame.header["BUNIT"] == "adu"
+        frame.close()
+        # one HDU has no others beside it
+        frame = open_frame(hdus[0], **WANTED)
+        assert (frame.uncertainty_type, frame.has_flags) == (None, False)
+        assert frame.read(0, 7).flags is None
+    memory = ccd.to_hdu()
+    memory.append(fits.ImageHDU(flags, name="dq"))
+    assert_reads(open_frame(memory, **WANTED), ccd, "ivar", flags)
+
+
+def test_packed(tmp_path, rng):
+    ccd = image_of(rng)
+    flags = rng.integers(0, 9, SHAPE).astype("i2")
+    write(tmp_path / "a.fits", ccd, flags)
+    packed = tmp_path / "a.fits.gz"
+    packed.write_bytes(gzip.compress((tmp_path / "a.fits").read_bytes()))
+    frame = open_frame(packed, **WANTED)
+    assert_reads(frame, ccd, "std", flags)
+    assert frame.header["BUNIT"] == "adu"
+    frame.close()
+
+
+def test_crop(tmp_path, rng):
+    ccd = image_of(rng)
+    flags = rng.integers(0, 9, SHAPE).astype("u2")
+    write(tmp_path / "a.fits", ccd, flags)
+    with fits.open(tmp_path / "a.fits") as hdus:
+        for item in (tmp_path / "a.fits", hdus):
+            frame = open_frame(item, **WANTED)
+            frame.crop_to((5, 6))
+            strip = frame.read(2, 5)
+            expected = ccd.uncertainty.array[2:5, :6].astype(float) ** 2
+            np.testing.assert_array_equal(strip.variance(), expected)
+            np.testing.assert_array_equal(strip.flags, flags[2:5, :6])
+            frame.close()
+
+
+def test_nothing_asked_for(tmp_path, rng):
+    write(tmp_path / "a.fits", image_of(rng), np.zeros(SHAPE, "f4"))
+    frame = open_frame(tmp_path / "a.fits")
+    assert (frame.uncertainty_type, frame.has_flags) == (None, False)
+    strip = frame.read(0, 7)
+    assert strip[3:] == (None,) * 4
+    assert strip.variance() is None
+    assert frame.row_nbytes == 11 * (4 + 1)
+    frame.close()
+
+
+def test_nothing_there(tmp_path, rng):
+    CCDData(np.ones(SHAPE), unit="adu").write(tmp_path / "a.fits")
+    frame = open_frame(tmp_path / "a.fits", **WANTED)
+    assert (frame.uncertainty_type, frame.has_flags) == (None, False)
+    strip = frame.read(0, 7)
+    assert strip[1:] == (None,) * 6
+    assert frame.row_nbytes == 11 * 8
+    frame.close()
+
+
+# --- which HDU ---------------------------------------------------------------------
+
+
+def several(path, *hdus):
+    """Write a file of small images: (name, version, value)."""
+    file = fits.HDUList([fits.PrimaryHDU()])
+    for name, version, value in hdus:
+        file.append(fits.ImageHDU(np.full((2, 3), value, "i2"), name=name, ver=version))
+    file.writeto(path)
+    return path
+
+
+def flags_in(path, **keywords):
+    frame = open_frame(path, unit="adu", want_flags=True, **keywords)
+    try:
+        return int(frame.read(0, 1).flags[0, 0]) if frame.has_flags else None
+    finally:
+        frame.close()
+
+
+MOSAIC = [("SCI", 1, 1), ("DQ", 1, 11), ("SCI", 2, 2), ("DQ", 2, 12), ("FLAGS", 1, 21)]
+
+
+@pytest.mark.parametrize("way", ["scan", "astropy"])
+def test_which_flags(tmp_path, way, monkeypatch):
+    if way == "astropy":
+        monkeypatch.setattr(files_fits, "scan", lambda file, options: None)
+    path = several(tmp_path / "a.fits", *MOSAIC)
+    assert flags_in(path) == 11  # of the first image
+    assert flags_in(path, hdu=1) == 11
+    assert flags_in(path, hdu=3) == 12  # the image of version 2
+    assert flags_in(path, hdu=("SCI", 2)) == 12
+    assert flags_in(path, flags_hdu="flags") == 21
+    assert flags_in(path, hdu=3, flags_hdu="FLAGS") == 21
+    assert flags_in(path, hdu=3, flags_hdu=("DQ", 1)) == 11
+    assert flags_in(path, hdu=3, flags_hdu=5) == 21
+    assert flags_in(path, hdu_flags="FLAGS") == 21  # as in CCDData.read
+    assert flags_in(path, hdu_flags="FLAGS", flags_hdu="DQ") == 11
+    # an image is not its own flags
+    assert flags_in(path, hdu="DQ") == 12
+    path = several(tmp_path / "b.fits", ("SCI", 1, 1), ("SCI", 2, 2), ("FLAGS", 1, 5))
+    assert flags_in(path, hdu=2) == 5
+    path = several(tmp_path / "c.fits", ("SCI", 1, 1))
+    assert flags_in(path) is None
+
+
+def test_flags_that_must_be_there(tmp_path):
+    path = several(tmp_path / "a.fits", *MOSAIC)
+    for hdu, error in (("BPM", KeyError), (9, IndexError), (("DQ", 3), KeyError)):
+        for keyword in ("flags_hdu", "hdu_flags"):
+            with pytest.raises(error, match=r"a\.fits has no HDU .*(BPM|9|DQ)"):
+                flags_in(path, **{keyword: hdu})
+    # nobody wants them
+    open_frame(path, unit="adu", flags_hdu="BPM").close()
+
+
+def test_table_named_as_flags(tmp_path):
+    table = fits.BinTableHDU.from_columns([fits.Column("x", "J", array=[1, 2])])
+    table.name = "FLAGS"
+    fits.HDUList([fits.PrimaryHDU(np.ones((2, 3))), table]).writeto(tmp_path / "a.fits")
+    assert flags_in(tmp_path / "a.fits") is None
+    with pytest.raises(
+        NoImageError, match=r"HDU .* is no image, it cannot be the flag"
+    ):
+        flags_in(tmp_path / "a.fits", flags_hdu="FLAGS")
+    table.name = "UNCERT"
+    fits.HDUList([fits.PrimaryHDU(np.ones((2, 3))), table]).writeto(tmp_path / "b.fits")
+    with pytest.raises(NoImageError, match=r"'UNCERT' is no image.* the uncertainty"):
+        open_frame(tmp_path / "b.fits", unit="adu", want_uncertainty=True)
+
+
+def test_which_uncertainty(tmp_path, rng):
+    ccd = image_of(rng)
+    hdus = ccd.to_hdu()
+    other = fits.ImageHDU(np.full(SHAPE, 5.0), name="ERR")
+    fits.HDUList([*hdus, other]).writeto(tmp_path / "a.fits")
+    for hdu, expected in (("ERR", 25.0), (-1, 25.0), (("ERR", 1), 25.0), (None, None)):
+        frame = open_frame(
+            tmp_path / "a.fits", want_uncertainty=True, hdu_uncertainty=hdu
+        )
+        variance = frame.read(0, 1).variance()
+        assert variance is None if expected is None else variance[0, 0] == expected
+        frame.close()
+
+
+@pytest.mark.parametrize(
+    "name, cards, kind",
+    [
+        ("UNCERT", {}, "std"),
+        ("UNCERT", {"UTYPE": "VarianceUncertainty"}, "var"),
+        ("UNCERT", {"UTYPE": "InverseVariance"}, "ivar"),
+        ("UNCERT", {"UTYPE": "UnknownUncertainty"}, "unknown"),
+        ("UNCERT", {"UTYPE": "Spectrum"}, "unknown"),
+        ("UNCERT", {"MYTYPE": "VarianceUncertainty"}, "std"),
+        ("VAR", {}, "var"),
+        ("variance", {}, "var"),
+        ("IVAR", {}, "ivar"),
+        ("ERR", {}, "std"),
+        ("VAR", {"UTYPE": "StdDevUncertainty"}, "std"),
+    ],
+)
+def test_kind_of_uncertainty(tmp_path, name, cards, kind, monkeypatch):
+    hdus = [fits.PrimaryHDU(np.ones(SHAPE)), fits.ImageHDU(np.full(SHAPE, 2.0))]
+    hdus[1].header.update(cards)
+    hdus[1].name = name
+    fits.HDUList(hdus).writeto(tmp_path / "a.fits")
+    how = {"unit": "adu", "hdu_uncertainty": name, "want_uncertainty": True}
+    frame = open_frame(tmp_path / "a.fits", **how)
+    assert frame.uncertainty_type == kind
+    frame.close()
+    if "MYTYPE" in cards:
+        frame = open_frame(tmp_path / "a.fits", key_uncertainty_type="MYTYPE", **how)
+        assert frame.uncertainty_type == "var"
+        frame.close()
+    monkeypatch.setattr(files_fits, "scan", lambda file, options: None)
+    frame = open_frame(tmp_path / "a.fits", **how)
+    assert frame.uncertainty_type == kind
+    if kind == "unknown":
+        with pytest.raises(TypeError, match=r"a\.fits has an uncertainty of unknown"):
+            frame.read(0, 1).variance()
+    frame.close()
+
+
+# --- units -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "kind, unit",
+    [("std", "mJy"), ("var", "mJy2"), ("ivar", "mJy-2"), ("var", "mJy*mJy")],
+)
+def test_unit_of_uncertainty(tmp_path, rng, kind, unit):
+    ccd = image_of(rng, kind, unit="Jy")
+    path = write(tmp_path / "a.fits", ccd, BUNIT=unit)
+    expected = VARIANCE[kind](ccd.uncertainty.array.astype(float)) * 1e-6
+    frame = open_frame(path, want_uncertainty=True)
+    np.testing.assert_allclose(frame.read(0, 7).variance(), expected, rtol=1e-14)
+    frame.close()
+    # the unit that is given counts for the uncertainty too
+    frame = open_frame(path, want_uncertainty=True, unit="adu")
+    assert frame.unit == u.adu
+    np.testing.assert_allclose(frame.read(0, 7).variance(), expected * 1e6, rtol=1e-14)
+    frame.close()
+
+
+def test_unit_copied_from_the_image(tmp_path, rng):
+    ccd = image_of(rng, "var")
+    path = write(tmp_path / "a.fits", ccd, BUNIT="ADU")
+    frame = open_frame(path, want_uncertainty=True)
+    np.testing.assert_array_equal(frame.read(0, 7).variance(), ccd.uncertainty.array)
+    frame.close()
+
+
+def test_wrong_unit_of_uncertainty(tmp_path, rng):
+    path = write(tmp_path / "a.fits", image_of(rng), BUNIT="s")
+    with pytest.raises(TypeError, match=r"a\.fits: the uncertainty .* is in s, expect"):
+        open_frame(path, want_uncertainty=True)
+    open_frame(path).close()
+    path = write(tmp_path / "b.fits", image_of(rng), BUNIT="apples")
+    with pytest.raises(ValueError, match=r"BUNIT \(apples\) of the uncertainty in .*b"):
+        open_frame(path, want_uncertainty=True)
+
+
+def test_units_of_files_and_images(tmp_path, rng):
+    write(tmp_path / "a.fits", image_of(rng, unit="mJy"))
+    with fits.open(tmp_path / "a.fits") as hdus:
+        for item, name in ((tmp_path / "a.fits", r"a\.fits"), (hdus, "x")):
+            frame = open_frame(item, "x")
+            frame.to_unit(u.Jy, "b.fits")
+            assert frame.unit_factor == 1e-3
+            message = rf"b\.fits is in electron, .*{name} in mJy"
+            with pytest.raises(TypeError, match=message):
+                frame.to_unit(u.electron, "b.fits")
+            frame.close()
+
+
+# --- headers -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_header(tmp_path, compressed):
+    primary = fits.PrimaryHDU()
+    primary.header.update({"EXPTIME": 30.0, "GAIN": 9.0, "BUNIT": "adu"})
+    kind = fits.CompImageHDU if compressed else fits.ImageHDU
+    image = kind(np.ones(SHAPE, "i2"), name="SCI")
+    image.header["GAIN"] = 1.5
+    fits.HDUList([primary, image]).writeto(tmp_path / "a.fits")
+    with fits.open(tmp_path / "a.fits") as hdus:
+        for item in (tmp_path / "a.fits", hdus):
+            for hdu in (0, 1):
+                frame = open_frame(item, hdu=hdu, unit="adu")
+                assert frame.header["GAIN"] == 1.5
+                assert frame.header["EXPTIME"] == 30.0
+                assert frame.header is frame.header
+                frame.close()
+        alone = open_frame(hdus[1], unit="adu")
+        assert alone.header["GAIN"] == 1.5
+        assert "EXPTIME" not in alone.header
+        assert "EXPTIME" not in hdus[1].header
+
+
+# --- errors ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_flags_that_are_no_integers(tmp_path, rng, dtype):
+    write(tmp_path / "a.fits", image_of(rng), np.zeros(SHAPE, dtype))
+    with fits.open(tmp_path / "a.fits") as hdus:
+        for item, name in ((tmp_path / "a.fits", r"a\.fits"), (hdus, "flat 3")):
+            with pytest.raises(TypeError, match=f"{name}: the flags must be integers"):
+                open_frame(item, "flat 3", want_flags=True)
+            open_frame(item).close()
+
+
+def test_flags_with_a_scale(tmp_path, rng):
+    write(tmp_path / "a.fits", image_of(rng), np.zeros(SHAPE, "i2"))
+    with fits.open(tmp_path / "a.fits", "update", do_not_scale_image_data=True) as hdus:
+        hdus["DQ"].header["BSCALE"] = 0.5
+    with pytest.raises(TypeError, match="the flags must be integers, found dtype floa"):
+        open_frame(tmp_path / "a.fits", want_flags=True)
+
+
+@pytest.mark.parametrize("way", [fits.ImageHDU, fits.CompImageHDU])
+@pytest.mark.parametrize("name, what", [("UNCERT", "uncertainty has"), ("DQ", "flags")])
+def test_wrong_shapes(tmp_path, way, name, what):
+    other = way(np.ones((2, 2), "i2"), name=name)
+    fits.HDUList([fits.PrimaryHDU(np.ones(SHAPE)), other]).writeto(tmp_path / "a.fits")
+    message = rf"a\.fits: the {what}.* shape \(2, 2\), the data \(7, 11\)"
+    with pytest.raises(ValueError, match=message):
+        open_frame(tmp_path / "a.fits", unit="adu", **WANTED)
+
+
+def test_negative_variance(tmp_path, rng):
+    ccd = image_of(rng, "var", mask=False)
+    ccd.uncertainty.array[5, 6] = -0.5
+    for name in ("a.fits", "b.fits"):
+        write(tmp_path / name, ccd)
+        ccd.uncertainty.array[5, 6] = 0.5
+    frames = open_frames([tmp_path / "b.fits", tmp_path / "a.fits"], **WANTED)
+    with pytest.raises(ValueError, match=r"a\.fits: found a negative variance, -0\.5"):
+        for start, _, planes in strips(frames, 1e6, target=1):
+            assert start <= 5
+            for strip in planes:
+                strip.variance()
+    for frame in frames:
+        frame.close()
+
+
+@pytest.mark.parametrize("cut, name", [(1, "DQ"), (2, "UNCERT"), (3, "MASK")])
+def test_truncated(tmp_path, rng, cut, name):
+    ccd = image_of(rng, shape=(50, 50))
+    write(tmp_path / "a.fits", ccd, np.ones((50, 50), "i2"))
+    with fits.open(tmp_path / "a.fits") as hdus:
+        hdus = sorted(hdus, key=lambda hdu: hdu.fileinfo()["datLoc"])
+        place = hdus[-cut].fileinfo()["datLoc"]
+    content = (tmp_path / "a.fits").read_bytes()
+    (tmp_path / "a.fits").write_bytes(content[: place + 10])
+    with pytest.raises(OSError, match=r"a\.fits is truncated"):
+        open_frame(tmp_path / "a.fits", **WANTED)
+
+
+def test_nothing_stays_open_after_an_error(tmp_path, rng):
+    # an open file would be a ResourceWarning, which is an error here
+    good = write(tmp_path / "a.fits", image_of(rng), np.ones(SHAPE, "i2"))
+    bad = write(tmp_path / "b.fits", image_of(rng), np.ones(SHAPE, "f4"))
+    with pytest.raises(TypeError, match=r"b\.fits"):
+        open_frames([good, bad], **WANTED)
+
+
+# --- memory ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["std", "var"])
+@pytest.mark.parametrize("source", ["files", "compressed", "memory"])
+def test_memory_of_strips(tmp_path, rng, kind, source):
+    shape, n_frames, limit = (600, 1000), 4, 3e6
+    items = []
+    for k in range(n_frames):
+        ccd = image_of(rng, kind, shape, "f4")
+        ccd.flags = (rng.random(shape) < 0.01) * np.int64(4)
+        path = tmp_path / f"{k}.fits"
+        if source == "memory":
+            items.append(ccd)
+            continue
+        hdus = ccd.to_hdu()
+        hdus.append(fits.ImageHDU(ccd.flags.astype("u2"), name="DQ"))
+        if source == "compressed":
+            hdus[-1] = fits.CompImageHDU(ccd.flags.astype("u2"), name="DQ")
+        hdus.writeto(path)
+        items.append(path)
+    frames = open_frames(items, **WANTED)
+    plan = plan_strips(frames, limit)
+    assert plan.n_strips > 5
+    tracemalloc.start()
+    for _, _, planes in strips(frames, limit):
+        kept = [
+            (strip.variance(), bad_samples(frame, strip, 0))
+            for frame, strip in zip(frames, planes, strict=True)
+        ]
+        assert len(kept) == n_frames
+        del kept
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # the thread and its queues, and what one frame needs for a moment
+    assert peak < limit + 100_000
+    for frame in frames:
+        frame.close()
+
+
+def test_the_same_from_files_and_from_memory(tmp_path, rng):
+    items = {"files": [], "memory": []}
+    for k, kind in enumerate(UNCERTAINTIES):
+        ccd = image_of(rng, kind)
+        ccd.flags = rng.integers(0, 9, SHAPE).astype("u2")
+        items["memory"].append(ccd)
+        items["files"].append(write(tmp_path / f"{k}.fits", ccd, ccd.flags))
+    found = {}
+    for source in items:
+        frames = open_frames(items[source], **WANTED)
+        found[source] = [
+            (strip.variance(), bad_samples(frame, strip, 4), strip.flags)
+            for frame, strip in ((frame, frame.read(0, 7)) for frame in frames)
+        ]
+        for frame in frames:
+            frame.close()
+    for one, other in zip(*found.values(), strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_flag_collection_and_files(tmp_path, rng):
+    # FLAGS_... of CCDData.write are arrays of their own, no bits of one array
+    flags = FlagCollection(shape=SHAPE)
+    flags["HOT"] = np.ones(SHAPE, "i2")
+    ccd = image_of(rng)
+    ccd.flags = flags
+    assert open_frame(ccd, want_flags=True).has_flags
+    assert open_frame(NDData(ccd), want_flags=True).has_flags is False
+
+
+def test_images_of_an_hdu_list(rng):
+    hdus = image_of(rng).to_hdu()
+    hdus.append(fits.ImageHDU(np.zeros(SHAPE, "i2"), name="DQ"))
+    hdus.append(fits.ImageHDU(np.zeros(SHAPE, "i2"), name="FLAGS"))
+    hdus.append(fits.ImageHDU(np.zeros(SHAPE, "i2"), name="SCI"))
+    assert [hdu.name for hdu in expand_inputs(hdus)] == ["PRIMARY", "SCI"]
+
+
+@pytest.mark.parametrize("first", ["MASK", "UNCERT", "DQ", "FLAGS", "PSFIMAGE"])
+@pytest.mark.parametrize("kind", [fits.ImageHDU, fits.CompImageHDU])
+def test_what_belongs_to_an_image_is_none(tmp_path, first, kind):
+    primary = fits.PrimaryHDU()
+    primary.header.update({"TELESCOP": "T1", "BUNIT": "adu"})
+    data = np.arange(77, dtype="i2").reshape(SHAPE)
+    beside = fits.ImageHDU(np.zeros(SHAPE, "u1"), name=first)
+    path = tmp_path / "a.fits"
+    fits.HDUList([primary, beside, kind(data, name="SCI")]).writeto(path)
+    frame = open_frame(path, hdu_psf="PSFIMAGE", **WANTED)
+    np.testing.assert_array_equal(frame.data(), data)
+    assert frame.has_flags == (first in ("DQ", "FLAGS"))
+    assert frame.header["TELESCOP"] == "T1"
+    template = frame.template()
+    np.testing.assert_array_equal(template.data, data)
+    assert template.unit == u.adu
+    assert template.header["TELESCOP"] == "T1"
+    frame.close()
+    # one that was asked for is one, and so is one that is all there is
+    frame = open_frame(path, hdu=1, unit="adu", hdu_mask=None)
+    np.testing.assert_array_equal(frame.data(), beside.data)
+    frame.close()
+    fits.HDUList([primary, beside]).writeto(tmp_path / "b.fits")
+    frame = open_frame(tmp_path / "b.fits", hdu_mask=None)
+    np.testing.assert_array_equal(frame.data(), beside.data)
+    np.testing.assert_array_equal(frame.template().data, beside.data)
+    frame.close()
