@@ -3,12 +3,21 @@
 Bits that say what happened to a sample and to an output pixel.
 
 The values are those of the arrays ``sample_flags`` and ``output_flags``, which are of
-type uint8.
+type uint8. ``SAMPLE_FLAG_MAP`` and ``OUTPUT_FLAG_MAP`` hold the same names in the form
+that `astropy.nddata.bitmask` takes:
+
+    >>> import numpy as np
+    >>> from astropy.nddata.bitmask import bitfield_to_boolean_mask
+    >>> from imcombiners_astro import SAMPLE_FLAG_MAP
+    >>> flags = np.array([0, 8, 3], dtype=np.uint8)
+    >>> bitfield_to_boolean_mask(
+    ...     flags, ignore_flags="~ALGORITHM,GROW", flag_name_map=SAMPLE_FLAG_MAP)
+    array([False,  True, False])
 """
 
 from enum import IntFlag
 
-__all__ = ["OutputFlags", "SampleFlags"]
+__all__ = ["OUTPUT_FLAG_MAP", "SAMPLE_FLAG_MAP", "OutputFlags", "SampleFlags"]
 
 
 class SampleFlags(IntFlag):
@@ -67,3 +76,21 @@ class OutputFlags(IntFlag):
     """The limit ``maxrej`` held samples back."""
     GROW = 16
     """Growth rejected at least one sample more."""
+
+
+SAMPLE_FLAG_MAP: type
+OUTPUT_FLAG_MAP: type
+_MAPS = {"SAMPLE_FLAG_MAP": SampleFlags, "OUTPUT_FLAG_MAP": OutputFlags}
+
+
+def __getattr__(name):
+    # Made when first used: astropy.nddata takes long to import, and the array API can
+    # do without.
+    if name not in _MAPS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from astropy.nddata.bitmask import extend_bit_flag_map
+
+    flags = _MAPS[name]
+    found = extend_bit_flag_map(name, **{flag.name: flag.value for flag in flags})
+    globals()[name] = found
+    return found

@@ -2,12 +2,17 @@
 """Writing the result: all of it or nothing."""
 
 import os
-import secrets
 
 from astropy.io.registry import IORegistryError, identify_format
 from astropy.nddata import CCDData
 
+from imcombiners_astro.atomic import check_free, replacing
+from imcombiners_astro.result import CombinedCCDData
+
 __all__ = ["check_output", "write_output"]
+
+# What combine() calls the argument `overwrite`.
+_KEYWORD = "overwrite_output"
 
 
 def check_output(path, overwrite=False):
@@ -43,7 +48,7 @@ def check_output(path, overwrite=False):
             f"output_file {path!r}: the format cannot be told from the name, which "
             "should end with .fits, .fit, .fts or one of these and .gz."
         )
-    _check_free(path, overwrite)
+    check_free(path, overwrite, _KEYWORD)
     directory = os.path.dirname(path) or os.curdir
     if not os.path.isdir(directory):
         raise FileNotFoundError(f"output_file {path!r}: no directory {directory!r}.")
@@ -54,16 +59,6 @@ def check_output(path, overwrite=False):
     return path
 
 
-def _check_free(path, overwrite):
-    if os.path.isdir(path):
-        raise IsADirectoryError(f"output_file {path!r} is a directory.")
-    if not overwrite and os.path.exists(path) and os.path.getsize(path):
-        raise OSError(
-            f"File {path} already exists. If it is to be replaced, use "
-            '"overwrite_output=True".'
-        )
-
-
 def write_output(ccd, path, overwrite=False):
     """
     Write an image so that other programs see the old file, or all of the new one.
@@ -71,8 +66,9 @@ def write_output(ccd, path, overwrite=False):
     Parameters
     ----------
     ccd : `~astropy.nddata.CCDData`
-        The image; its ``write`` method is used, with a file beside the final one, which
-        is renamed when it is complete and on disk.
+        The image. Its ``write`` method is used: with a file beside the final one, which
+        is renamed when it is complete and on disk. A `CombinedCCDData` does so by
+        itself, and writes its diagnostics as well.
     path : str or `~os.PathLike`
         The file to be written.
     overwrite : bool, optional
@@ -85,36 +81,8 @@ def write_output(ccd, path, overwrite=False):
         is full. A file that existed is as it was then, and nothing else is left.
     """
     path = check_output(path, overwrite)
-    directory, name = os.path.split(path)
-    # The suffix says how to write; the dot in front hides the file from patterns.
-    part = os.path.join(directory, f".{secrets.token_hex(4)}.part.{name[-64:]}")
-    try:
-        try:
-            ccd.write(part)
-            with open(part, "rb+") as file:
-                os.fsync(file.fileno())
-        except OSError as error:
-            if error.errno is None:
-                raise OSError(f"{path} cannot be written: {error}") from error
-            text = f"The result cannot be written: {error.strerror}"
-            raise OSError(error.errno, text, path) from error
-        _check_free(path, overwrite)  # again: it may have come meanwhile
-        os.replace(part, path)
-    finally:
-        if os.path.exists(part):
-            os.unlink(part)
-    _sync_directory(directory or os.curdir)
-
-
-def _sync_directory(directory):
-    """Make the new name last; not all systems can, and the file is complete anyway."""
-    try:
-        place = os.open(directory, os.O_RDONLY)
-    except OSError:
+    if isinstance(ccd, CombinedCCDData):
+        ccd.write(path, overwrite=overwrite)
         return
-    try:
-        os.fsync(place)
-    except OSError:
-        pass
-    finally:
-        os.close(place)
+    with replacing(path, overwrite, _KEYWORD) as part:
+        ccd.write(part)
