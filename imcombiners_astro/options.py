@@ -16,6 +16,7 @@ import numpy as np
 
 from imcombiners_astro import clipfuncs
 from imcombiners_astro.errors import ThresholdWarning, UnusedOptionWarning, warn
+from imcombiners_astro.extras import Extras, check_extras, is_name, values_by_name
 
 __all__ = ["Clip", "Options", "check_options", "checked_scale", "checked_weights"]
 
@@ -44,7 +45,26 @@ class Clip(NamedTuple):
 
 
 class Options(NamedTuple):
-    """The options of a combination in the form that `combine_frames` takes."""
+    """
+    The options of a combination in the form that `combine_frames` takes.
+
+    Attributes
+    ----------
+    method, dtype, mem_limit, weights, scale, n_threads, progress_bar, blank
+        As in `imcombiners_astro.combine`.
+    extrema : (int, int) or None
+        Numbers of lowest and highest samples to reject.
+    limits : (float, float) or None
+        Samples outside are rejected.
+    clip : Clip or None
+        The sigma clipping.
+    uncertainty_function : callable or None
+        ``combine_uncertainty_function``.
+    extras : Extras
+        What ccdproc does not have.
+    described : tuple of str
+        The parameters as they are to be told in a header.
+    """
 
     method: str
     dtype: np.dtype
@@ -58,6 +78,8 @@ class Options(NamedTuple):
     n_threads: int | None
     progress_bar: Callable[..., Any] | None
     blank: float | None
+    extras: Extras = Extras()
+    described: tuple[str, ...] = ()
 
     @property
     def clips_by_call(self):
@@ -97,9 +119,12 @@ def check_options(
     progress_bar,
     blank,
     n_frames,
+    **keywords,
 ):
     """
     Check the parameters of `imcombiners_astro.combine` for `n_frames` images.
+
+    ``keywords`` are those that ccdproc does not have, see `imcombiners_astro.extras`.
 
     Warns about what the caller may not expect, once.
 
@@ -167,7 +192,7 @@ def check_options(
         )
     if options.clip is not None:
         _warn_powerless(options.clip, n_frames)
-    return options
+    return options._replace(extras=check_extras(options, keywords, n_frames))
 
 
 def _is_number(value):
@@ -342,6 +367,13 @@ _SCALE = (
 def _check_scale_argument(scale, n_frames):
     if scale is None or callable(scale):
         return
+    if isinstance(scale, str):
+        if not is_name("scale", scale):
+            raise ValueError(
+                f"scale={scale!r}: expected {values_by_name('scale')}, a function or "
+                f"{n_frames} numbers."
+            )
+        return
     try:
         length = len(scale)
     except TypeError:
@@ -389,9 +421,13 @@ def checked_scale(factors, frames):
 def _check_weights_argument(weights, n_frames):
     if weights is None:
         return
+    if isinstance(weights, str) and is_name("weights", weights):
+        return
     if not isinstance(weights, np.ndarray | Sequence) or isinstance(weights, str):
+        found = repr(weights) if isinstance(weights, str) else type(weights).__name__
         raise TypeError(
-            f"weights must be a numpy.ndarray, not {type(weights).__name__}."
+            f"weights must be a numpy.ndarray, {values_by_name('weights')}, not "
+            f"{found}."
         )
     # Whether an array is meant for single pixels shows when the shape is known.
     if np.ndim(weights) <= 1:

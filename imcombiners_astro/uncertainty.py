@@ -12,27 +12,28 @@ __all__ = [
     "KnownUncertainty",
     "call_uncertainty",
     "known_uncertainty",
+    "side_by_side",
     "uncertainty_like",
 ]
 
 
 class KnownUncertainty(NamedTuple):
     """
-    A scatter of the samples that the kernel computes.
+    An uncertainty that the kernel computes.
 
     Attributes
     ----------
-    name : str
-        Its name in the plan.
+    name : str or None
+        Its name in the plan; None: there is to be none.
     nan : bool
         Whether it is NaN at every pixel where not all samples are used.
     times_n : bool
         Whether the error of the mean is still to be multiplied by the number used.
     """
 
-    name: str
-    nan: bool
-    times_n: bool
+    name: str | None
+    nan: bool = False
+    times_n: bool = False
 
     @property
     def needs_n_used(self):
@@ -69,7 +70,7 @@ def known_uncertainty(options):
     return None
 
 
-def call_uncertainty(stack, rejected, factors, options):
+def call_uncertainty(stack, rejected, transform, options):
     """
     Scatter of the samples by a function of the caller, as ccdproc calls it.
 
@@ -77,23 +78,35 @@ def call_uncertainty(stack, rejected, factors, options):
     ``axis=0``; what it returns is divided by the square root of the number of samples
     used, and for a sum multiplied by that number.
     """
-    if factors is not None:
-        stack = stack * factors[:, np.newaxis, np.newaxis]
+    if transform is not None:
+        stack = transform.applied(stack)
     stack[rejected] = np.nan
     n_used = len(stack) - np.isnan(stack).sum(axis=0)
-    scatter = options.uncertainty_function(stack, axis=0)
+    columns = side_by_side(stack)
+    scatter = options.uncertainty_function(columns, axis=0)
     if np.ma.isMaskedArray(scatter):
         scatter = np.ma.filled(scatter.astype(float), np.nan)
     scatter = np.asarray(scatter, dtype=float)
-    if scatter.shape != n_used.shape:
+    if scatter.shape != columns.shape[1:]:
         raise ValueError(
             "combine_uncertainty_function must reduce axis 0: for an array of shape "
-            f"{stack.shape} it returned the shape {scatter.shape} instead of "
-            f"{n_used.shape}."
+            f"{columns.shape} it returned the shape {scatter.shape} instead of "
+            f"{columns.shape[1:]}."
         )
+    scatter = scatter[:, : stack.shape[2]]
     with np.errstate(divide="ignore", invalid="ignore"):
         scatter = scatter / np.sqrt(n_used)
         return scatter * n_used if options.method == "sum" else scatter
+
+
+def side_by_side(stack):
+    """
+    Return a stack (N, rows, columns) of at least two columns.
+
+    NumPy adds up a single column in another order than many, so that a pixel on its own
+    would have another result than in a larger piece; so it comes twice.
+    """
+    return np.repeat(stack, 2, axis=2) if stack[0].size == 1 else stack
 
 
 def uncertainty_like(example, std, parent):

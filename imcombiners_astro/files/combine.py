@@ -9,12 +9,14 @@ import sys
 import numpy as np
 from astropy.nddata import CCDData
 
-from imcombiners_astro.ccd import Tally, combine_frames
+from imcombiners_astro.ccd import Tally, combine_frames, needs_variances
 from imcombiners_astro.errors import UnknownKeywordWarning, UnusedOptionWarning, warn
+from imcombiners_astro.extras import Extras
 from imcombiners_astro.files.fits import open_frames
 from imcombiners_astro.files.inputs import expand_inputs
 from imcombiners_astro.files.output import check_output, write_output
 from imcombiners_astro.options import check_method, check_options
+from imcombiners_astro.provenance import describe
 
 __all__ = ["combine", "combine_and_count"]
 
@@ -56,35 +58,59 @@ def combine(
     n_threads=None,
     progress_bar=None,
     blank=None,
+    rejectors=None,
+    zero=None,
+    statsec=None,
+    thresholds=None,
+    uncertainty="empirical",
+    diagnostics=None,
+    gain=None,
+    readnoise=None,
+    snoise=None,
+    ignore_flags=None,
+    least_bad=None,
+    clip_scaled=None,
+    exposure="keep",
+    effective_noise=False,
     **ccdkwargs,
 ):
     """
     Combine images into one, with the parameters and results of ``ccdproc.combine``.
 
+    Parameters that ccdproc does not have are keywords only.
+
     Parameters
     ----------
     img_list : iterable of str, path, `~astropy.nddata.CCDData` or HDU, or str
-        The N images, of one shape (any number of dimensions) and one unit. A mixture is
-        allowed, and so are an ``ImageFileCollection``, names separated by commas, one
-        path, or one pattern such as ``"bias-*.fits"``. Frames larger than the first one
-        are cut to its shape from pixel [0, 0] with a warning (2-D images only).
+        The N images, of one shape (any number of dimensions) and of units that can be
+        converted to that of the first one. A mixture is allowed, and so are NDData,
+        masked arrays and Quantity arrays, plain arrays (with ``unit=``), an
+        ``ImageFileCollection``, names separated by commas, one path, or one pattern
+        such as ``"bias-*.fits"``. Frames larger than the first one are cut to its shape
+        from pixel [0, 0] with a warning (2-D images only).
     output_file : str or path, optional
-        FITS file for the result, with the extensions MASK and UNCERT. It appears only
-        when it is complete.
+        FITS file for the result, with the extensions MASK and UNCERT, and those of the
+        diagnostics. It appears only when it is complete.
     method : {'average', 'median', 'sum'}, optional
         Statistic of the samples that are left at each pixel. The sum is not rescaled
         for samples left out.
-    weights : `numpy.ndarray` of shape (N,) or (N, *shape), optional
+    weights : `numpy.ndarray` of shape (N,) or (N, *shape), or str, optional
         ``sum(w * x) / sum(w)`` for the average and ``sum(w * x)`` for the sum, both
-        over the samples that are left. No effect on the median and on the uncertainty.
-    scale : callable or sequence of N numbers, optional
-        Factors that multiply the images *after* the rejection and before they are
-        combined. A function is called with the whole data array of each image, masks
-        ignored.
+        over the samples that are left. No effect on the median and on the empirical
+        uncertainty. "ivar" weights every sample of an average by the inverse of its
+        variance, from the uncertainties of the images (a sample without a positive
+        finite one is not used); "exposure" weights the images by exposure time, and a
+        header keyword (in capitals, or after "!") by its value.
+    scale : callable, sequence of N numbers or str, optional
+        Factors that multiply the images *after* the rejection (see ``clip_scaled``) and
+        before they are combined. A function is called with the whole data array of each
+        image, masks ignored. By name the images are *divided* by a number relative to
+        that of the first one: "mean", "median" or "mode" of the image, "exposure", or a
+        header keyword.
     mem_limit : float, optional
-        Bytes to work in. Files are read in strips of rows so that pixels and result
-        fit (half of the limit is left for strips where the result alone takes more);
-        the result is the same for any limit.
+        Bytes to work in. Files are read in strips of rows so that pixels and result,
+        with its diagnostics, fit (half of the limit is left for strips where the result
+        alone takes more); the result is the same for any limit.
     clip_extrema : bool, optional
         Reject the ``nlow`` lowest and ``nhigh`` highest of the N samples of each pixel;
         masked samples count, and NaN counts as highest.
@@ -129,6 +155,50 @@ def combine(
         Called with an iterable over the strips, for instance `tqdm.tqdm`.
     blank : float, optional
         Value of pixels where no sample is left, instead of NaN (0 for the sum).
+    rejectors : rejector or sequence of them, optional
+        `~imcombiners_astro.SigClip`, `~imcombiners_astro.CcdClip`,
+        `~imcombiners_astro.CrReject`, `~imcombiners_astro.AvSigClip`,
+        `~imcombiners_astro.LinearClip`, `~imcombiners_astro.MinMaxClip` or
+        `~imcombiners_astro.PClip`, one after the other: each judges the samples that
+        those before have left, after ``zero`` and ``scale``. They take the place of
+        ``clip_extrema``, ``minmax_clip`` and ``sigma_clip``.
+    zero : str, callable, number or sequence of N numbers, optional
+        To subtract: "mean", "median" or "mode" of each image, a header keyword or a
+        function of the masked data, all less that of the first image; or numbers.
+    statsec : str or tuple of slice, optional
+        Section of the images for these statistics: "[x1:x2,y1:y2]" as in IRAF and FITS
+        (the first pixel is 1, ends are included), or slices as of NumPy.
+    thresholds : (float, float), optional
+        Lowest and highest value to use, each a number, a Quantity, or None for no
+        limit. Samples outside, before ``zero`` and ``scale``, count as missing.
+    uncertainty : {"empirical", "propagate", "noise", None}, optional
+        From the scatter of the samples, as ccdproc; from the uncertainties of the
+        images; from gain and read noise; or none. See Notes.
+    diagnostics : {None, "simple", "full"}, optional
+        Whether to return a `~imcombiners_astro.CombinedCCDData`, which tells of every
+        pixel and image what was rejected; with "full" also of every sample why.
+    gain, readnoise : number, Quantity, header keyword or N of these, optional
+        Electrons per unit of the image, and electrons, of CcdClip and CrReject that
+        have none of their own, and of ``uncertainty="noise"``. By default the usual
+        header keywords are looked up.
+    snoise : number, header keyword or N of these, optional
+        Sensitivity noise, a fraction of the signal; by default 0.
+    ignore_flags : int, str or sequence, optional
+        Data-quality flags that do not make a sample bad, as in `astropy.nddata.bitmask`
+        (0: all others do). Names need a pair ``(flags, name_map)`` with a
+        `~astropy.nddata.BitFlagNameMap`, or images that bring their names. Flags are
+        ``flags`` or an integer ``mask`` of images in memory, and the extensions DQ or
+        FLAGS of files. By default only an integer mask marks bad pixels, with any bit.
+        The ``flags`` of the result are those of the samples used, combined with OR.
+    least_bad : sequence, optional
+        Flags of samples that are used where there is no good one, the mildest first.
+    clip_scaled : bool, optional
+        Whether ``zero`` and ``scale`` are applied before the rejection instead of
+        after it; by default with ``rejectors`` only.
+    exposure : {"keep", "sum", "mean"}, optional
+        Exposure time in the header of the result.
+    effective_noise : bool, optional
+        Whether gain and read noise in the header become those of the result.
     **ccdkwargs
         For ``CCDData.read`` and `astropy.io.fits.open`, such as ``unit`` and ``hdu``.
         They do not apply to images in memory. Other names are ignored with a warning.
@@ -136,10 +206,13 @@ def combine(
     Returns
     -------
     `~astropy.nddata.CCDData`
-        Of the class of the first image, with a copy of its header, WCS, unit, PSF and
-        flags, and ``NCOMBINE`` in the header. ``mask`` is True where no sample is left.
-        ``uncertainty`` has the class of that of the first image and its own conversion
-        of the standard deviation. All arrays are writable and independent of the input.
+        Of the class of the first image (with ``diagnostics`` a
+        `~imcombiners_astro.CombinedCCDData`), with a copy of its header, WCS, unit, PSF
+        and flags, and ``NCOMBINE`` in the header. With any keyword that ccdproc does
+        not have the header also tells the images, their dates and, in HISTORY, all
+        that was asked for. ``mask`` is True where no sample is left. ``uncertainty``
+        has the class of that of the first image and its own conversion of the standard
+        deviation. All arrays are writable and independent of the input.
 
     Raises
     ------
@@ -147,21 +220,30 @@ def combine(
         Unknown method, no image, no unit, a scale factor that is 0 or NaN, and
         other values that cannot be meant; before any file is opened where possible.
     TypeError
-        Images of different units, or smaller than the first one; arguments of a wrong
-        type.
+        Images of units that cannot be converted, or smaller than the first one;
+        arguments of a wrong type.
     OSError
         A file that is missing, truncated or not FITS, or an output that exists or
         cannot be written; known before the work starts.
 
     Notes
     -----
-    The rejections are independent of each other: each sees the unscaled samples of all
-    frames, and a sample is left out when any of them rejects it. Samples that are NaN
-    or infinite are never used. At a pixel with such a sample, clipping goes on with the
-    others when the functions ignore NaN (strings, ``numpy.nan*``, bottleneck's
-    ``nan*``); functions that return NaN there (`numpy.mean`, ``numpy.ma.median``,
-    `~astropy.stats.mad_std`) reject nothing else; ``numpy.ma.std``, which is the
-    default, rejects every sample.
+    The rejections of ccdproc are independent of each other: each sees the unscaled
+    samples of all frames, and a sample is left out when any of them rejects it. Samples
+    that are NaN or infinite are never used. At a pixel with such a sample, clipping
+    goes on with the others when the functions ignore NaN (strings, ``numpy.nan*``,
+    bottleneck's ``nan*``); functions that return NaN there (`numpy.mean`,
+    ``numpy.ma.median``, `~astropy.stats.mad_std`) reject nothing else;
+    ``numpy.ma.std``, which is the default, rejects every sample.
+
+    A sample enters as ``(value - zero) * factor / scale``, where factors are what
+    ``scale`` gives as numbers. The standard error of n samples with variances v (those
+    of the images, or of the noise model at the level of the result, times
+    ``(factor / scale)**2``) is ``sqrt(sum(v))`` for the sum and ``sqrt(sum(v)) / n``
+    for the average, with weights ``sqrt(sum(w**2 * v)) / sum(w)``. That of the median
+    is ``sqrt(sum(v) / n * pi / (2 * (n + c)))`` with ``c = pi / 2 - 1`` for odd and
+    ``pi - 2`` for even n, and for n = 1 and 2 that of the average. Errors of zero
+    levels, scales and weights do not enter.
 
     Examples
     --------
@@ -175,6 +257,29 @@ def combine(
            [2., 2., 2.]])
     >>> master.header["NCOMBINE"]
     3
+
+    With a rejector, the errors of the images and diagnostics:
+
+    >>> from astropy.nddata import StdDevUncertainty
+    >>> from imcombiners_astro import SigClip
+    >>> for image in images:
+    ...     image.uncertainty = StdDevUncertainty(np.full((2, 3), 0.2))
+    >>> master = combine(
+    ...     images,
+    ...     rejectors=SigClip(sigma=2, stdfunc="mad"),
+    ...     uncertainty="propagate",
+    ...     diagnostics="simple",
+    ... )
+    >>> master.data[0], master.uncertainty.array[0]
+    (array([1.5, 1.5, 1.5]), array([0.14142136, 0.14142136, 0.14142136]))
+    >>> master.n_used[0], master.n_rejected_high[0]
+    (array([2, 2, 2], dtype=uint16), array([1, 1, 1], dtype=uint16))
+    >>> master.frames["name", "rejected_high"].pprint()
+        name    rejected_high
+    ----------- -------------
+    img_list[0]           0.0
+    img_list[1]           0.0
+    img_list[2]         100.0
     """
     arguments = {
         name: value
@@ -220,12 +325,18 @@ def _combine(img_list, arguments, ccdkwargs, tally=None):
     )
     arguments.pop("array_package")
     options = check_options(**arguments, n_frames=len(items))
+    options = options._replace(described=_described(arguments))
     ccdkwargs = _known_keywords(ccdkwargs)
     if output_file is not None:
         check_output(output_file, overwrite_output)
 
     with contextlib.ExitStack() as opened:
-        frames = open_frames(items, **ccdkwargs)
+        frames = open_frames(
+            items,
+            want_uncertainty=bool(needs_variances(options)),
+            want_flags=options.extras.wants_flags,
+            **ccdkwargs,
+        )
         for frame in frames:
             opened.callback(frame.close)
         _warn_about_unit(items, frames, ccdkwargs.get("unit"))
@@ -236,6 +347,18 @@ def _combine(img_list, arguments, ccdkwargs, tally=None):
     if output_file is not None:
         write_output(result, output_file, overwrite_output)
     return result
+
+
+def _described(arguments):
+    """Tell which parameters are not at their default, and the method."""
+    parameters = inspect.signature(combine).parameters
+    silent = ("mem_limit", "n_threads", "progress_bar")
+    return tuple(
+        f"{name}={describe(value)}"
+        for name, value in arguments.items()
+        if name == "method"
+        or (value is not parameters[name].default and name not in silent)
+    )
 
 
 def _known_keywords(ccdkwargs):
@@ -298,6 +421,13 @@ def _hand_over(items, arguments, ccdkwargs):
             "ccdproc.combine has been replaced by this function, which combines NumPy "
             "arrays only; convert the data of the images to NumPy."
         )
+    defaults = inspect.signature(combine).parameters
+    for name in Extras._fields:
+        if name in arguments and arguments.pop(name) is not defaults[name].default:
+            raise TypeError(
+                f"{name}= is for images of NumPy arrays; ccdproc, which combines those "
+                "of other libraries, has no such parameter."
+            )
     own = ("n_threads", "progress_bar", "blank")
     ours = [name for name in own if arguments.pop(name) is not None]
     if ours:

@@ -1,0 +1,442 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+A stack cut into pieces, each as the kernel takes it.
+
+A piece is the same pixels of every frame: a strip, or a part of one where the work on
+it needs memory of its own. Units are converted, flags judged and variances made here.
+"""
+
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+from imcombiners_astro import dq
+from imcombiners_astro.frames import fold, plan_strips, strips
+from imcombiners_astro.planes import Plan, combine_planes
+
+__all__ = ["Cut", "FlagRule", "Piece", "PieceMaker", "Transform", "cut_into_pieces"]
+
+# Bytes of what the work on one piece needs beside the strips and the result.
+_WORK_NBYTES = 32 * 2**20
+
+
+class Transform(NamedTuple):
+    """
+    How samples enter: ``(raw - zero) * factor / scale``, and their weights.
+
+    Attributes
+    ----------
+    zero, factor, scale : float64 `~numpy.ndarray` (N,) or None
+        None changes nothing.
+    weights : `~numpy.ndarray` (N,) or (N, *shape), or None
+        For weighted statistics.
+    """
+
+    zero: np.ndarray | None = None
+    factor: np.ndarray | None = None
+    scale: np.ndarray | None = None
+    weights: np.ndarray | None = None
+
+    @property
+    def is_plain(self):
+        """Whether samples enter as they are."""
+        return self.zero is None and self.factor is None and self.scale is None
+
+    def values(self):
+        """Arguments of `combine_planes` that change the values."""
+        return {"zero": self.zero, "factor": self.factor, "scale": self.scale}
+
+    def of_frame(self, k):
+        """Those for frame `k` alone."""
+        return {
+            name: None if vector is None else vector[k : k + 1]
+            for name, vector in self.values().items()
+        }
+
+    def applied(self, stack):
+        """Return a stack (N, rows, columns) of raw values as they enter."""
+        column = (slice(None), np.newaxis, np.newaxis)
+        if self.zero is not None:
+            stack = stack - self.zero[column]
+        if self.factor is not None:
+            stack = stack * self.factor[column]
+        if self.scale is not None:
+            stack = stack / self.scale[column]
+        return stack
+
+    def counts(self):
+        """
+        Zero and scale of every frame: raw = scale * value + zero.
+
+        Returns
+        -------
+        (`~numpy.ndarray`, `~numpy.ndarray`) or None
+            None if samples enter as they are.
+        """
+        if self.is_plain:
+            return None
+        given = [v for v in self.values().values() if v is not None]
+        zero = np.zeros(len(given[0])) if self.zero is None else self.zero
+        scale = np.ones(len(given[0])) if self.scale is None else self.scale
+        return zero, scale if self.factor is None else scale / self.factor
+
+
+class Piece(NamedTuple):
+    """
+    The same pixels of every frame.
+
+    Attributes
+    ----------
+    place : slice
+        Where the inner part of it is in the flattened image.
+    pixels, masks, fits, variances, flags : list of N
+        Arguments of `combine_planes`; a list without anything in it is None.
+    core : (slice, slice) or None
+        Index of the inner part; the rest are neighbours. None: there are none.
+    """
+
+    place: slice
+    pixels: list
+    masks: list | None = None
+    fits: list | None = None
+    variances: list | None = None
+    flags: list | None = None
+    core: tuple | None = None
+
+    @property
+    def shape(self):
+        """Rows and columns."""
+        return self.pixels[0].shape
+
+    def arguments(self):
+        """Give what `combine_planes` takes, for a choice of samples."""
+        return {"pixels": self.pixels, "masks": self.masks, "fits": self.fits}
+
+    def with_masks(self, masks):
+        """Return this piece with other masks."""
+        return self._replace(masks=masks)
+
+    def inner(self):
+        """Return the piece without neighbours."""
+        if self.core is None:
+            return self
+
+        def cut(planes):
+            if planes is None:
+                return None
+            return [None if plane is None else plane[self.core] for plane in planes]
+
+        lists = ("pixels", "masks", "variances", "flags")
+        return self._replace(core=None, **{n: cut(getattr(self, n)) for n in lists})
+
+    def frame(self, k):
+        """Return the pixels of frame `k` alone."""
+        fits = None if self.fits is None else self.fits[k : k + 1]
+        return Piece(self.place, self.pixels[k : k + 1], fits=fits)
+
+    def stack(self, dtype, n_threads, transform=None, thresholds=None):
+        """
+        All samples, masked or not, in an array of shape (N, rows, columns).
+
+        Parameters
+        ----------
+        dtype : `~numpy.dtype`
+            Its type.
+        n_threads : int or None
+            Threads.
+        transform : Transform, optional
+            What to apply.
+        thresholds : (float, float), optional
+            Samples with raw values outside become NaN, as all that are not finite.
+        """
+        load = Plan(statistic="mean", work="f8", thresholds=thresholds)
+        out = np.empty((len(self.pixels), *self.shape), dtype)
+        for k, image in enumerate(out):
+            values = {} if transform is None else transform.of_frame(k)
+            one = self.frame(k).arguments()
+            combine_planes(
+                plan=load,
+                outputs={"image": image},
+                n_threads=n_threads,
+                **one,
+                **values,
+            )
+        return out
+
+
+class FlagRule(NamedTuple):
+    """
+    What flags do.
+
+    Attributes
+    ----------
+    ignored : int or None
+        Bits that do not make a sample bad; None: no flag does, unless flags were given
+        in place of a mask.
+    classes : list of int or None
+        Bits of samples that are used where there is no good one, mildest first.
+    """
+
+    ignored: int | None = None
+    classes: list | None = None
+
+    @classmethod
+    def of(cls, extras, frames):
+        """Find what the caller asks for, with the names that the images bring."""
+        if extras.ignore_flags is None and extras.least_bad is None:
+            return cls()
+        names = dq.flag_names(frames)
+        ignored = dq.ignored_bits(extras.ignore_flags, names)
+        if extras.least_bad is None:
+            return cls(ignored)
+        return cls(ignored or 0, dq.class_bits(extras.least_bad, names))
+
+
+class PieceMaker:
+    """
+    Makes pieces of strips.
+
+    Parameters
+    ----------
+    frames : list of Frame
+        Where the strips come from.
+    flag_rule : FlagRule
+        Which flags make a sample bad.
+    thresholds : (float, float) or None
+        What is outside is absent, which matters for the least bad samples.
+    with_variances : bool
+        Whether variances are needed.
+    keep_rows : bool
+        Whether rows have to stay rows, because something is done along them.
+    n_threads : int or None
+        Threads of the kernel.
+    workers : Workers
+        Those for the rest.
+    """
+
+    def __init__(
+        self,
+        frames,
+        flag_rule,
+        thresholds,
+        *,
+        with_variances,
+        keep_rows,
+        n_threads,
+        workers,
+    ):
+        self.factors = [frame.unit_factor for frame in frames]
+        self.frames = frames
+        self.flag_rule = flag_rule
+        self.thresholds = thresholds
+        self.with_variances = with_variances
+        self.n_threads = n_threads
+        self.workers = workers
+        self.with_flags = any(frame.has_flags for frame in frames)
+        n_columns = fold(frames[0].shape)[1]
+        # An image of one dimension: one long row is better than many short ones.
+        self.turns = n_columns == 1 and (len(frames[0].shape) == 1 or not keep_rows)
+        self.n_columns = n_columns
+        # Samples of other units in double precision, and masks made of flags.
+        n_converted = sum(factor != 1 for factor in self.factors)
+        self.converts = n_converted > 0
+        sample = 8 * n_converted * (2 if with_variances else 1)
+        if self.with_flags:
+            sample += (10 if flag_rule.classes else 1) * len(frames)
+        self.row_nbytes = n_columns * sample
+
+    def make(self, start, stop, strips, first=None):
+        """
+        Make a piece of strips.
+
+        Parameters
+        ----------
+        start, stop : int
+            Folded rows of the image that the piece stands for.
+        strips : list of Strip
+            One for each frame.
+        first : int, optional
+            First folded row of the strips, if they have neighbouring rows as well.
+        """
+        if self.converts:
+            strips = self.workers.map(_in_unit, strips, self.factors)
+        flags = None
+        if self.with_flags:
+            flags = [strip.flags for strip in strips]
+            strips = self._judged(strips, flags)
+        variances = None
+        if self.with_variances:
+            variances = self.workers.map(_variance, strips, self.factors)
+        piece = Piece(
+            slice(start * self.n_columns, stop * self.n_columns),
+            [self._turned(strip.pixels) for strip in strips],
+            self._planes([strip.mask for strip in strips]),
+            _something([strip.fits for strip in strips]),
+            self._planes(variances),
+            self._planes(flags),
+        )
+        if first is None:
+            return piece
+        core = (slice(start - first, stop - first), slice(None))
+        return piece._replace(core=core[::-1] if self.turns else core)
+
+    def _judged(self, strips, flags):
+        """Return the strips with what their flags say in the masks."""
+        rule = self.flag_rule
+        if rule.classes is None:
+            ignored = [rule.ignored] * len(strips)
+            masks = self.workers.map(dq.bad_samples, self.frames, strips, ignored)
+        else:
+            fits = [strip.fits for strip in strips]
+            piece = Piece(None, [strip.pixels for strip in strips], fits=fits)
+            stack = piece.stack(np.float64, self.n_threads, None, self.thresholds)
+            masks = [strip.mask for strip in strips]
+            masks = dq.least_bad(flags, masks, rule.classes, rule.ignored, stack)
+        return [
+            strip._replace(mask=mask) for strip, mask in zip(strips, masks, strict=True)
+        ]
+
+    def _planes(self, arrays):
+        arrays = _something(arrays)
+        return arrays and [None if a is None else self._turned(a) for a in arrays]
+
+    def _turned(self, array):
+        return array.T if self.turns else array
+
+
+def _something(things):
+    """Return the list, or None if there is nothing in it."""
+    if things is None or all(thing is None for thing in things):
+        return None
+    return things
+
+
+def _in_unit(strip, factor):
+    if factor == 1:
+        return strip
+    values = np.multiply(strip.values(), factor, dtype=np.float64)
+    return strip._replace(pixels=values, fits=None)
+
+
+def _variance(strip, factor):
+    variance = strip.variance()
+    return variance if factor == 1 else variance * factor**2
+
+
+class Cut(NamedTuple):
+    """
+    How a stack is to be cut.
+
+    Attributes
+    ----------
+    mem_limit : float
+        Bytes that the combination may use.
+    done : float
+        Bytes of them that the result takes.
+    row_nbytes : int
+        Bytes that the work on one folded row of all frames needs.
+    halo : int
+        Neighbours that a piece needs at both ends, along the first axis of the image.
+    whole : bool
+        Whether the image cannot be cut.
+    """
+
+    mem_limit: float
+    done: float = 0
+    row_nbytes: int = 0
+    halo: int = 0
+    whole: bool = False
+
+    @property
+    def room(self):
+        """Bytes for the work on one piece."""
+        if not self.row_nbytes:
+            return 0
+        return min(_WORK_NBYTES, (self.mem_limit - self.done) / 4)
+
+
+def cut_into_pieces(frames, maker, cut, progress_bar=None):
+    """
+    Yield the pieces of a stack in order.
+
+    Parameters
+    ----------
+    frames : list of Frame
+        The stack.
+    maker : PieceMaker
+        Makes them.
+    cut : Cut
+        How large they may be.
+    progress_bar : callable, optional
+        Called with an iterable over the strips.
+
+    Raises
+    ------
+    ValueError
+        An image that cannot be cut does not fit into the memory.
+    """
+    work = _with_halo(frames, cut) if cut.halo else _without(frames, cut)
+    n_strips = next(work)
+    if progress_bar is not None:
+        work = progress_bar(_Sized(work, n_strips))
+    for start, stop, first, planes in work:
+        if first is not None:
+            yield maker.make(start, stop, planes, first)
+            continue
+        step = stop - start
+        if cut.row_nbytes and not cut.whole:
+            step = max(1, int(cut.room / max(cut.row_nbytes, 1)))
+        for top in range(start, stop, step):
+            end = min(top + step, stop)
+            rows = slice(top - start, end - start)
+            yield maker.make(top, end, [strip.rows(rows) for strip in planes])
+
+
+def _without(frames, cut):
+    """Yield the number of strips, then strips without neighbours."""
+    options = {}
+    if cut.whole:
+        n_rows = fold(frames[0].shape)[0]
+        nbytes = n_rows * (cut.row_nbytes + sum(frame.row_nbytes for frame in frames))
+        if nbytes > cut.mem_limit - cut.done:
+            raise ValueError(
+                "AvSigClip measures the noise along whole rows, and images of one "
+                f"dimension are one row: {nbytes / 1e6:.0f} MB are needed beside the "
+                f"result, more than mem_limit={cut.mem_limit:g} leaves."
+            )
+        options = {"n_ahead": 0, "target": nbytes + 1}
+    limits = (cut.mem_limit, cut.done + cut.room)
+    yield plan_strips(frames, *limits, **options).n_strips
+    for start, stop, planes in strips(frames, *limits, **options):
+        yield start, stop, None, planes
+
+
+def _with_halo(frames, cut):
+    """Yield the number of strips, then strips with their neighbours."""
+    shape = frames[0].shape
+    # What is next to each other along the first axis is so many folded rows apart.
+    n_rows = prod(shape[1:-1])
+    row = cut.row_nbytes + sum(frame.row_nbytes for frame in frames)
+    room = min(_WORK_NBYTES, (cut.mem_limit - cut.done) / 2)
+    height = max(1, int(room / max(row * n_rows, 1)) - 2 * cut.halo)
+    starts = range(0, shape[0], height)
+    yield len(starts)
+    for start in starts:
+        stop = min(start + height, shape[0])
+        first, last = max(0, start - cut.halo), min(stop + cut.halo, shape[0])
+        planes = [frame.read(first * n_rows, last * n_rows) for frame in frames]
+        yield start * n_rows, stop * n_rows, first * n_rows, planes
+
+
+class _Sized:
+    """An iterable with the length that a progress bar wants to know."""
+
+    def __init__(self, iterable, length):
+        self.iterable, self.length = iterable, length
+
+    def __len__(self):
+        return self.length
+
+    def __iter__(self):
+        return iter(self.iterable)

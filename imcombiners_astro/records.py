@@ -1,0 +1,266 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+What is kept of a combination beside the image: its diagnostics.
+
+Maps are written by the kernel where they stay. Of the cubes the kernel writes a piece
+at a time, of which everything else about single samples follows.
+"""
+
+from functools import partial
+
+import numpy as np
+
+from imcombiners_astro.flags import OutputFlags, SampleFlags
+from imcombiners_astro.pieces import Transform
+from imcombiners_astro.planes import Plan, combine_planes
+from imcombiners_astro.stages import NOT_USED
+from imcombiners_astro.strip import Strip
+
+__all__ = ["Record", "count_sides"]
+
+REJECTED = np.uint8(SampleFlags.ALGORITHM)
+INPUT_MASK = np.uint8(SampleFlags.INPUT_MASK)
+OUTSIDE = np.uint8(SampleFlags.INPUT_MASK | SampleFlags.THRESHOLD)
+PREMASKED = np.uint8(OutputFlags.PREMASKED)
+
+# Types of the maps; None is that of the image.
+_MAPS = {
+    "low": None,
+    "upp": None,
+    "std": None,
+    "nit": np.uint8,
+    "output_flags": np.uint8,
+    "n_used": np.uint16,
+    "n_rejected_low": np.uint16,
+    "n_rejected_high": np.uint16,
+}
+
+
+class Record:
+    """
+    The diagnostics of a combination.
+
+    Parameters
+    ----------
+    level : {"simple", "full"}
+        Whether the flags of all samples are kept.
+    n_frames, n_pixels : int
+        Size of the stack.
+    dtype : `~numpy.dtype`
+        Type of the maps of values.
+    n_threads : int or None
+        Threads of the kernel.
+    workers : Workers
+        Those for the rest.
+
+    Attributes
+    ----------
+    maps : dict of str to `~numpy.ndarray` (n_pixels,)
+        One number for each pixel.
+    cubes : dict of str to `~numpy.ndarray` (N, n_pixels)
+        One for each sample.
+    n_used, n_low, n_high : int64 `~numpy.ndarray` (N,)
+        Samples of each frame that are used, and those rejected on either side.
+    """
+
+    def __init__(self, level, n_frames, n_pixels, dtype, *, n_threads, workers):
+        self.n_threads, self.workers = n_threads, workers
+        self.maps = {
+            name: np.empty(n_pixels, kind or dtype) for name, kind in _MAPS.items()
+        }
+        self.cubes = {"mask_rej": np.empty((n_frames, n_pixels), bool)}
+        if level == "full":
+            self.cubes["sample_flags"] = np.empty((n_frames, n_pixels), np.uint8)
+        self.n_used, self.n_low, self.n_high = np.zeros((3, n_frames), np.int64)
+
+    @property
+    def nbytes(self):
+        """Bytes of all arrays."""
+        arrays = (*self.maps.values(), *self.cubes.values())
+        return sum(array.nbytes for array in arrays)
+
+    def outputs(self, piece):
+        """Return the outputs of the kernel for a piece; the maps are those kept."""
+        outputs = {
+            name: array[piece.place].reshape(piece.shape)
+            for name, array in self.maps.items()
+        }
+        cube = (len(piece.pixels), *piece.shape)
+        return outputs | {"sample_flags": np.empty(cube, np.uint8)}
+
+    def keep(self, piece, outputs, past, called, plans, transform):
+        """
+        Keep what the kernel has found out about a piece.
+
+        Parameters
+        ----------
+        piece : Piece
+            The piece, without neighbours.
+        outputs : dict of str to `~numpy.ndarray`
+            As `outputs` gave them, written by the kernel.
+        past : Past or None
+            What rejections before have done.
+        called : (`~numpy.ndarray`, `~numpy.ndarray`) or None
+            Samples that functions of the caller reject below and above.
+        plans : Plans
+            What was done.
+        transform : Transform
+            Zero and scale.
+        """
+        if past is not None:
+            _add_past(outputs, past, plans)
+        flags = outputs["sample_flags"]
+        seen = (piece, outputs, plans, transform)
+        lows, highs = count_sides(*seen, self.n_threads, self.workers)
+        self.n_low += lows
+        self.n_high += highs
+        if called is not None:
+            for name, count, mask in zip(
+                ("n_rejected_low", "n_rejected_high"),
+                (self.n_low, self.n_high),
+                called,
+                strict=True,
+            ):
+                outputs[name] += mask.sum(axis=0, dtype=np.uint16)
+                count += mask.sum(axis=(1, 2))
+                # To the kernel they were masked.
+                flags[mask] = (flags[mask] & ~INPUT_MASK) | REJECTED
+        if called is not None or plans.last.thresholds is not None:
+            # The kernel tells of masks only, and of those of functions too.
+            premasked = ((flags & OUTSIDE) != 0).any(axis=0)
+            outputs["output_flags"][premasked] |= PREMASKED
+            outputs["output_flags"][~premasked] &= ~PREMASKED
+        keep = partial(self._keep_frame, piece, flags)
+        self.n_used += self.workers.map(keep, range(len(flags)))
+
+    def _keep_frame(self, piece, flags, k):
+        """Keep what is known of the samples of a frame; return how many are used."""
+        unused = self.cubes["mask_rej"][k, piece.place].reshape(piece.shape)
+        np.not_equal(flags[k] & NOT_USED, 0, out=unused)
+        if "sample_flags" in self.cubes:
+            self.cubes["sample_flags"][k, piece.place] = flags[k].ravel()
+        return unused.size - np.count_nonzero(unused)
+
+    def result(self, shape):
+        """Return all arrays in the shape of the image, by name."""
+        maps = {name: array.reshape(shape) for name, array in self.maps.items()}
+        cubes = {n: array.reshape(-1, *shape) for n, array in self.cubes.items()}
+        return maps | cubes
+
+
+def _add_past(outputs, past, plans):
+    """Put what the kernel has found out last on top of what happened before."""
+    last = plans.last_stage
+    past.add(outputs, last)
+    for name in ("sample_flags", "output_flags", "nit"):
+        outputs[name][...] = getattr(past, name)
+    for name in ("n_rejected_low", "n_rejected_high"):
+        outputs[name][...] = getattr(past, name)
+    for name in ("std", "low", "upp"):
+        array = getattr(past, name)
+        if array is not None:
+            outputs[name][...] = array
+
+
+def count_sides(piece, outputs, plans, transform, n_threads, workers):
+    """
+    Count for every frame the samples rejected below and above.
+
+    Parameters
+    ----------
+    piece : Piece
+        The samples.
+    outputs : dict of str to `~numpy.ndarray`
+        ``sample_flags``, ``n_rejected_low``, ``n_rejected_high``, ``low`` and ``upp``.
+    plans : Plans
+        What was done.
+    transform : Transform
+        Zero and scale.
+    n_threads : int or None
+        Threads of the kernel.
+    workers : Workers
+        Those for the rest.
+
+    Returns
+    -------
+    n_low, n_high : int64 `~numpy.ndarray` (N,)
+        So many samples of each frame.
+
+    Notes
+    -----
+    Where samples are rejected on one side only, the numbers at the pixel say which.
+    Elsewhere those are low that are nearer to the smallest sample used than to the
+    largest one; if this is not what the numbers say (ties; no sample used), so many
+    of the smallest rejected ones are.
+    """
+    flags = outputs["sample_flags"]
+    n_low = outputs["n_rejected_low"].ravel()
+    has_low, has_high = n_low != 0, outputs["n_rejected_high"].ravel() != 0
+    # The bit of a rejected sample, where all of them are low.
+    only_low = (has_low & ~has_high) * REJECTED
+    both = np.flatnonzero(has_low & has_high)
+    mixed = both.size > 0
+    seen = Transform() if plans.last.transform_after else transform
+    if mixed:
+        middle = _middle(piece, outputs, plans, transform, n_threads)
+
+    def count(k):
+        plane = flags[k].ravel()
+        n_all = np.count_nonzero(plane & REJECTED)
+        low = np.count_nonzero(plane & only_low)
+        if not mixed:
+            return low, n_all - low, None
+        at = both[(plane[both] & REJECTED) != 0]
+        at = at[_values(piece, k, at, seen) < middle[at]]
+        return low + at.size, n_all - low - at.size, at
+
+    found = workers.map(count, range(len(flags)))
+    lows, highs = (np.array([one[i] for one in found], np.int64) for i in (0, 1))
+    if not mixed:
+        return lows, highs
+    n_below = np.zeros(n_low.size, np.uint16)
+    for _, _, below in found:
+        n_below[below] += 1
+    odd = both[n_below[both] != n_low[both]]
+    if odd.size:
+        rejected = (flags.reshape(len(flags), -1)[:, odd] & REJECTED) != 0
+        values = np.array([_values(piece, k, odd, seen) for k in range(len(flags))])
+        below = rejected & (values < middle[odd])
+        values[~rejected] = np.inf
+        order = np.argsort(values, axis=0, kind="stable")
+        rank = np.argsort(order, axis=0, kind="stable")
+        first = rejected & (rank < n_low[odd])
+        moved = first.sum(axis=1) - below.sum(axis=1)
+        lows += moved
+        highs -= moved
+    return lows, highs
+
+
+def _middle(piece, outputs, plans, transform, n_threads):
+    """Return what separates low from high, in the values the rejection has seen."""
+    low, upp = outputs["low"], outputs["upp"]
+    if plans.last.transform_after and not transform.is_plain:
+        low, upp = np.empty((2, *piece.shape))
+        combine_planes(
+            piece.pixels,
+            Plan(statistic="mean"),
+            {"low": low, "upp": upp},
+            masks=(outputs["sample_flags"] & NOT_USED) != 0,
+            fits=piece.fits,
+            n_threads=n_threads,
+        )
+    return (low / 2 + upp / 2).ravel()
+
+
+def _values(piece, k, at, transform):
+    """Return samples of frame `k` as the rejection has seen them."""
+    rows, columns = np.divmod(at, piece.shape[1])
+    strip = Strip(piece.pixels[k][rows, columns], fits=piece.fits and piece.fits[k])
+    values = strip.values().astype(np.float64)
+    if transform.zero is not None:
+        values -= transform.zero[k]
+    if transform.factor is not None:
+        values *= transform.factor[k]
+    if transform.scale is not None:
+        values /= transform.scale[k]
+    return values
