@@ -5,7 +5,8 @@ Fast combination of stacks of astronomical images.
 `combine` takes the parameters of ``ccdproc.combine`` and gives its results. `Combiner`
 and `ndcombine` do the same for plain arrays, with more ways to reject and diagnostics;
 `imcombiners_astro.kernels` has the single operations and `imcombiners_astro.iraf` the
-parameters of IRAF's imcombine.
+parameters of IRAF's imcombine. `CCDCombiner` is ccdproc's Combiner, and
+`accelerate_ccdproc` puts it and `combine` in ccdproc's place.
 """
 
 from importlib import import_module
@@ -13,9 +14,10 @@ from importlib.metadata import version
 
 # Imported when first used: a script that combines files need not wait for the rest.
 _MODULES = {
+    "ccdcombiner": ("CCDCombiner",),
     "combiner": ("Combiner",),
     "files.combine": ("combine",),
-    "flags": ("OutputFlags", "SampleFlags"),
+    "flags": ("OUTPUT_FLAG_MAP", "SAMPLE_FLAG_MAP", "OutputFlags", "SampleFlags"),
     "kernels": (
         "ccdclip",
         "grow_mask",
@@ -27,6 +29,7 @@ _MODULES = {
     ),
     "ndcombination": ("ndcombine",),
     "padding": ("place_into_padded",),
+    "patching": ("accelerate_ccdproc",),
     "rejectors": (
         "AvSigClip",
         "CcdClip",
@@ -37,6 +40,7 @@ _MODULES = {
         "Rejector",
         "SigClip",
     ),
+    "result": ("CombinedCCDData",),
     "threads": (
         "get_minmax_1d_parallel_threshold",
         "get_parallel_threshold",
