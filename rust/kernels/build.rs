@@ -9,6 +9,9 @@ use std::{env, fs};
 /// The deepest stack with a straight-line network; deeper ones use the run-time list.
 const DEEPEST: usize = 32;
 
+/// Depths with a network for up to as many frames, for the median alone.
+const DEEPER: [usize; 8] = [36, 40, 44, 48, 52, 56, 60, 64];
+
 /// Comparators of Batcher's merge exchange for `n` keys (Knuth, TAOCP vol. 3, algorithm 5.2.2M).
 fn merge_exchange(n: usize) -> Vec<(usize, usize)> {
     let mut out = Vec::new();
@@ -40,7 +43,7 @@ fn list(n: usize, separator: &str, item: impl Fn(usize) -> String) -> String {
 
 fn main() {
     let mut text = String::new();
-    for n in 1..=DEEPEST {
+    for n in (1..=DEEPEST).chain(DEEPER) {
         let names = list(n, ", ", |i| format!("v{i}"));
         let mut network = String::new();
         for (i, j) in merge_exchange(n) {
@@ -93,13 +96,20 @@ fn main() {
         .expect("writing to a string");
     }
     let sizes = list(DEEPEST, ", ", |i| format!("$($f)+::<T, {}>", i + 1));
+    let deeper = list(DEEPER.len(), ", ", |i| format!("$($f)+::<T, {}>", DEEPER[i]));
     writeln!(
         text,
         "/// The deepest stack with a straight-line network.
 pub const DEEPEST: usize = {DEEPEST};
 /// `[f::<T, 1>, f::<T, 2>, ...]` for every depth that has a network.
 macro_rules! every_depth {{ ($($f:tt)+) => {{ [{sizes}] }}; }}
-pub(crate) use every_depth;",
+pub(crate) use every_depth;
+/// Depths with a network for up to as many frames.
+pub const DEEPER: [usize; {}] = {DEEPER:?};
+/// `[f::<T, N>, ...]` for these.
+macro_rules! every_deeper {{ ($($f:tt)+) => {{ [{deeper}] }}; }}
+pub(crate) use every_deeper;",
+        DEEPER.len(),
     )
     .expect("writing to a string");
     let out = env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");

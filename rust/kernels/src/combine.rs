@@ -630,10 +630,7 @@ fn apply<T: Work>(
             reject::pclip(kit, step, v, w, absent, report);
             None
         }
-        Step::Extrema(step) => {
-            reject::extrema(kit, step, v, w, absent, report);
-            None
-        }
+        Step::Extrema(step) => Some(reject::extrema(kit, step, v, w, absent, report)),
         Step::Range(step) => {
             reject::range(kit, step, v, w, absent, report);
             None

@@ -4,7 +4,7 @@
 use crate::dispatch::{Looks, Sight};
 use crate::estimate::Kit;
 use crate::look::{Look, Manner};
-use crate::order::DEEPEST;
+use crate::order::{DEEPER, DEEPEST};
 use crate::outputs::{Buffer, Outputs, Product, Spots};
 use crate::plan::{
     Center, Clip, Level, Noise, Plan, Rule, Spread, Statistic, Step, Uncertainty, MAD_TO_STD,
@@ -24,6 +24,9 @@ pub(crate) struct Direct<'a, T: Work> {
     with_std: bool,
     /// Whether a median distance is asked for that may have been rounded.
     rounds: bool,
+    /// Planes of the largest and the smallest number in turn, as many as bring the stack to a depth
+    /// that has a network: the median stays in the middle.
+    fillers: Vec<Vec<u8>>,
 }
 
 /// What is known of a block after a look.
@@ -65,14 +68,11 @@ impl<'a, T: Work> Direct<'a, T> {
     /// The way to look, if a look can tell what the plan asks for.
     pub fn new(
         looks: &'static Looks<T>,
-        (dtype, _, flipped): Common,
+        (dtype, big, flipped): Common,
         frames: usize,
         plan: &'a Plan,
         outputs: &Outputs,
     ) -> Option<Self> {
-        if frames > DEEPEST {
-            return None;
-        }
         let unsigned = (dtype == DType::U16) != flipped;
         let (flip, offset) = match dtype {
             DType::U16 | DType::I16 if unsigned => {
@@ -118,16 +118,23 @@ impl<'a, T: Work> Direct<'a, T> {
         if extremes && clip.is_some_and(|clip| matches!(clip.rule, Rule::Linear { .. })) {
             return None;
         }
-        if extremes || plan.thresholds.is_some() {
-            if !sights.iter().any(|sight| sight.tells_extremes()) {
-                let mean = matches!(plan.statistic, Statistic::Mean | Statistic::Sum);
-                sights.push(if mean { Sight::Moments } else { Sight::Std });
-            }
+        let known = sights.iter().any(|sight| sight.tells_extremes());
+        if (extremes || plan.thresholds.is_some()) && !known {
+            let mean = matches!(plan.statistic, Statistic::Mean | Statistic::Sum);
+            sights.push(if mean { Sight::Moments } else { Sight::Std });
         }
         // One look can tell what several are asked for.
         sights.dedup();
         let all = sights.clone();
         sights.retain(|sight| !all.iter().any(|other| other.covers(*sight)));
+        let most = sights.iter().map(|sight| match sight {
+            Sight::Total | Sight::Moments => usize::MAX,
+            Sight::Ranks | Sight::Std => DEEPER[DEEPER.len() - 1],
+            Sight::Mad => DEEPEST,
+        });
+        if most.min().is_some_and(|most| frames > most) {
+            return None;
+        }
         let between = if lower { 0.0 } else { 0.5 };
         let with_std = clip.is_some() && outputs.wants(Product::Std);
         let with_mad = plan.uncertainty == Some(Uncertainty::MadError)
@@ -141,6 +148,7 @@ impl<'a, T: Work> Direct<'a, T> {
             frames,
             with_std,
             rounds: with_mad && dtype == DType::F32,
+            fillers: fillers(dtype, big, flip, frames),
         })
     }
 
@@ -154,7 +162,7 @@ impl<'a, T: Work> Direct<'a, T> {
     ) -> bool {
         let mut odd = false;
         for sight in &self.sights {
-            let Some(found) = self.looks.look(*sight, bytes, self.manner, look) else {
+            let Some(found) = self.see(*sight, bytes, kit, look, &seen.combined.n) else {
                 return false;
             };
             odd |= found;
@@ -200,6 +208,43 @@ impl<'a, T: Work> Direct<'a, T> {
         true
     }
 
+    /// Planes that are sorted.
+    fn depth(&self) -> usize {
+        self.frames + self.fillers.len()
+    }
+
+    /// Takes one look; tells whether some sample is not finite.
+    fn see(
+        &self,
+        sight: Sight,
+        bytes: &[&[u8]],
+        kit: &Kit<T>,
+        look: &mut Look<T>,
+        n: &Row<u32>,
+    ) -> Option<bool> {
+        if self.frames <= DEEPEST {
+            return self.looks.look(sight, bytes, self.manner, look);
+        }
+        let odd = if matches!(sight, Sight::Total | Sight::Moments) {
+            self.looks.deep_total(bytes, self.manner, look)?
+        } else {
+            let fillers = self.fillers.iter().map(|plane| &plane[..]);
+            let all: Vec<&[u8]> = bytes.iter().copied().chain(fillers).collect();
+            self.looks.deep_ranks(&all, self.manner, look)?
+        };
+        if sight.tells_extremes() {
+            let mut about = Row::filled(f64::NAN);
+            let which = match self.clip {
+                Some(clip) => clip.center,
+                None if sight == Sight::Moments => Center::Mean,
+                None => Center::Median,
+            };
+            self.center(which, kit, look, n, &mut about);
+            self.looks.scan(bytes, self.manner, &about, look)?;
+        }
+        Some(odd)
+    }
+
     fn center(
         &self,
         which: Center,
@@ -215,7 +260,7 @@ impl<'a, T: Work> Direct<'a, T> {
             }
             Center::Median | Center::LowerMedian => {
                 let lower = which == Center::LowerMedian;
-                kit.ops.median(&look.low, &look.high, n, self.frames % 2 == 1, lower, out);
+                kit.ops.median(&look.low, &look.high, n, self.depth() % 2 == 1, lower, out);
             }
         }
     }
@@ -312,6 +357,30 @@ impl<'a, T: Work> Direct<'a, T> {
             | Product::SampleFlags => buffer.fill(at, LANES, 0),
         });
     }
+}
+
+/// See [`Direct::fillers`].
+fn fillers(dtype: DType, big: bool, flip: u16, frames: usize) -> Vec<Vec<u8>> {
+    let depth = DEEPER.into_iter().find(|depth| *depth >= frames && frames > DEEPEST);
+    let plane = |i: usize| {
+        let mut sample = match dtype {
+            DType::F32 => {
+                (if i.is_multiple_of(2) { f32::MAX } else { f32::MIN }).to_le_bytes().to_vec()
+            }
+            DType::F64 => {
+                (if i.is_multiple_of(2) { f64::MAX } else { f64::MIN }).to_le_bytes().to_vec()
+            }
+            _ => {
+                let key = if i.is_multiple_of(2) { i16::MAX } else { i16::MIN };
+                (key as u16 ^ flip).to_le_bytes().to_vec()
+            }
+        };
+        if big {
+            sample.reverse();
+        }
+        sample.repeat(LANES)
+    };
+    (0..depth.map_or(0, |depth| depth - frames)).map(plane).collect()
 }
 
 /// Whether nothing but center, spread and extremes enters the first pass, and lanes where it

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
 use crate::look::{self, Look, Manner, Source};
-use crate::order::{every_depth, Depth, Network, DEEPEST};
+use crate::order::{every_deeper, every_depth, Depth, Network, DEEPER, DEEPEST};
 use crate::plan::Statistic;
 use crate::sample::{DType, Key, Row, Work};
 use crate::variances::Detector;
@@ -196,10 +196,9 @@ operations! {
     /// Adds the numbers of samples outside bounds.
     fn count_outside(rows: &[Row<T>], w: usize, low: &Row<T>, high: &Row<T>,
         below: &mut Row<u32>, above: &mut Row<u32>);
-    /// Drops the lowest samples of one frame.
-    fn drop_lowest(row: &mut Row<T>, w: usize, bound: &Row<T>, quota: &mut Row<u32>);
-    /// Drops the highest samples of one frame.
-    fn drop_highest(row: &mut Row<T>, w: usize, bound: &Row<T>, quota: &mut Row<u32>);
+    /// Counts samples far from the median.
+    fn count_far(rows: &[Row<T>], w: usize, median: &Row<f64>, unit: &Row<f64>,
+        limits: (f64, f64), below: &mut Row<u32>, above: &mut Row<u32>, near: &mut Row<u8>);
     /// Counts samples.
     fn count(rows: &[Row<T>], w: usize, n: &mut Row<u32>);
     /// Sums samples.
@@ -238,10 +237,10 @@ operations! {
     /// Median from the two middle ranks.
     fn median(low: &Row<T>, high: &Row<T>, n: &Row<u32>, odd_stack: bool, lower: bool,
         median: &mut Row<f64>);
+    /// The two middle samples of a deep stack; see [`crate::select`].
+    fn middle_samples(rows: &[Row<T>], w: usize, n: &Row<u32>, low: &mut Row<T>, high: &mut Row<T>);
     /// Smallest and largest sample.
     fn extremes(rows: &[Row<T>], w: usize, min: &mut Row<T>, max: &mut Row<T>);
-    /// Copies with absent samples at both ends.
-    fn copy_balanced(rows: &[Row<T>], w: usize, out: &mut [Row<T>]);
     /// Copies with absent samples last.
     fn copy_padded(rows: &[Row<T>], w: usize, out: &mut [Row<T>]);
     /// Compare-exchanges rows.
@@ -338,12 +337,16 @@ impl Sight {
 }
 
 type LookFn<T> = unsafe fn(&[&[u8]], Manner, &mut Look<T>) -> Option<bool>;
+type ScanFn<T> = unsafe fn(&[&[u8]], Manner, &Row<f64>, &mut Look<T>) -> Option<()>;
 type ColumnsFn<T> = unsafe fn(&[&[u8]], Manner, &[u16], &mut [Row<T>], usize);
 type SquaresFn = unsafe fn(&[&[u8]], Manner, &Row<f64>, &mut Row<f64>);
 
 /// Looks at planes of one type and byte order by one instruction set.
 pub(crate) struct Looks<T: Work> {
     sights: [[LookFn<T>; DEEPEST]; 5],
+    deep_ranks: [LookFn<T>; DEEPER.len()],
+    deep_total: LookFn<T>,
+    scan: ScanFn<T>,
     columns: ColumnsFn<T>,
     exact_squares: SquaresFn,
 }
@@ -362,6 +365,35 @@ impl<T: Work> Looks<T> {
         let function = self.sights[sight as usize].get(planes.len().wrapping_sub(1))?;
         // SAFETY: tables are handed out by `looks` only, for levels this processor has.
         unsafe { function(planes, manner, look) }
+    }
+
+    /// Like `look` for the ranks of more planes, of which there are as many as in one of
+    /// [`DEEPER`].
+    #[inline]
+    pub fn deep_ranks(&self, planes: &[&[u8]], manner: Manner, look: &mut Look<T>) -> Option<bool> {
+        let depth = DEEPER.iter().position(|depth| *depth == planes.len())?;
+        // SAFETY: as above.
+        unsafe { (self.deep_ranks[depth])(planes, manner, look) }
+    }
+
+    /// Like `look` for the sum of any number of planes.
+    #[inline]
+    pub fn deep_total(&self, planes: &[&[u8]], manner: Manner, look: &mut Look<T>) -> Option<bool> {
+        // SAFETY: as above.
+        unsafe { (self.deep_total)(planes, manner, look) }
+    }
+
+    /// Extremes and squares about a center; see [`look::scan`].
+    #[inline]
+    pub fn scan(
+        &self,
+        planes: &[&[u8]],
+        manner: Manner,
+        about: &Row<f64>,
+        look: &mut Look<T>,
+    ) -> Option<()> {
+        // SAFETY: as above.
+        unsafe { (self.scan)(planes, manner, about, look) }
     }
 
     /// Copies columns; see [`look::columns`].
@@ -413,6 +445,17 @@ macro_rules! looks {
                 Some(look::ranks::<T, N>(&look::planes::<T, N>(planes)?, manner, look))
             }
             #[$feature]
+            unsafe fn deep_ranks<T: Source, const N: usize>(
+                planes: &[&[u8]],
+                manner: Manner,
+                look: &mut Look<WorkOf<T>>,
+            ) -> Option<bool>
+            where
+                Depth<N>: Network<N>,
+            {
+                Some(look::ranks::<T::Deep, N>(&look::planes::<T::Deep, N>(planes)?, manner, look))
+            }
+            #[$feature]
             unsafe fn total<T: Source, const N: usize>(
                 planes: &[&[u8]],
                 manner: Manner,
@@ -457,6 +500,23 @@ macro_rules! looks {
                 Some(look::sorted::<T, N, true>(&look::planes::<T, N>(planes)?, manner, look))
             }
             #[$feature]
+            unsafe fn deep_total<T: Source>(
+                planes: &[&[u8]],
+                manner: Manner,
+                look: &mut Look<WorkOf<T>>,
+            ) -> Option<bool> {
+                look::deep_total::<T>(planes, manner, look)
+            }
+            #[$feature]
+            unsafe fn scan<T: Source>(
+                planes: &[&[u8]],
+                manner: Manner,
+                about: &Row<f64>,
+                look: &mut Look<WorkOf<T>>,
+            ) -> Option<()> {
+                look::scan::<T>(planes, manner, about, look)
+            }
+            #[$feature]
             unsafe fn columns<T: Source>(
                 planes: &[&[u8]],
                 manner: Manner,
@@ -486,6 +546,9 @@ macro_rules! looks {
                         every_depth!(std),
                         every_depth!(mad),
                     ],
+                    deep_ranks: every_deeper!(deep_ranks),
+                    deep_total: deep_total::<T>,
+                    scan: scan::<T>,
                     columns: columns::<T>,
                     exact_squares: exact_squares::<T>,
                 };

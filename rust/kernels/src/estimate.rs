@@ -1,7 +1,7 @@
 //! Center and spread of every lane of a block.
 
 use crate::dispatch::Ops;
-use crate::order::{middle, Comparators, DEEPEST};
+use crate::order::Comparators;
 use crate::plan::{Center, Spread};
 use crate::sample::{Row, Work};
 
@@ -62,11 +62,8 @@ impl<'a, T: Work> Kit<'a, T> {
                 sum
             }
             Center::Median | Center::LowerMedian => {
-                if v.len() > DEEPEST {
-                    self.rows.resize(v.len().max(self.rows.len()), Row::filled(T::NAN));
-                }
                 let lower = which == Center::LowerMedian;
-                median(self.ops, self.network, &mut self.rows, v, w, n, absent, lower)
+                median(self.ops, v, w, n, absent, lower)
             }
         }
     }
@@ -138,20 +135,18 @@ impl<'a, T: Work> Kit<'a, T> {
         n: &Row<u32>,
         absent: bool,
     ) -> Row<f64> {
-        // The same buffers serve both precisions: distances first, then the network's rows.
-        let needed = v.len() * if v.len() > DEEPEST { 2 } else { 1 };
         let mut distances = std::mem::take(&mut self.rows);
-        distances.resize(needed.max(distances.len()), Row::filled(T::NAN));
-        let (own, spare) = distances.split_at_mut(v.len());
+        distances.resize(v.len().max(distances.len()), Row::filled(T::NAN));
+        let own = &mut distances[..v.len()];
         let exact = self.ops.deviations(v, w, about, own);
-        let mad = exact.then(|| median(self.ops, self.network, spare, own, w, n, absent, false));
+        let mad = exact.then(|| median(self.ops, own, w, n, absent, false));
         self.rows = distances;
         mad.unwrap_or_else(|| {
             let mut distances = std::mem::take(&mut self.doubles);
-            distances.resize(needed.max(distances.len()), Row::filled(f64::NAN));
-            let (own, spare) = distances.split_at_mut(v.len());
+            distances.resize(v.len().max(distances.len()), Row::filled(f64::NAN));
+            let own = &mut distances[..v.len()];
             self.ops.wide_deviations(v, w, about, own);
-            let mad = median(self.wide, self.network, spare, own, w, n, absent, false);
+            let mad = median(self.wide, own, w, n, absent, false);
             self.doubles = distances;
             mad
         })
@@ -180,12 +175,9 @@ pub(crate) fn half_sum(a: f64, b: f64) -> f64 {
     }
 }
 
-/// Median, or lower median, of every lane; NaN where there is no sample. `spare` is room for the
-/// rows of a stack too deep for straight-line code.
+/// Median, or lower median, of every lane; NaN where there is no sample.
 fn median<D: Work>(
     ops: &Ops<D>,
-    network: &Comparators,
-    spare: &mut [Row<D>],
     v: &[Row<D>],
     w: usize,
     n: &Row<u32>,
@@ -194,15 +186,7 @@ fn median<D: Work>(
 ) -> Row<f64> {
     let (mut low, mut high) = (Row::filled(D::NAN), Row::filled(D::NAN));
     if !ops.middle_pair(v, w, absent, &mut low, &mut high) {
-        let rows = &mut spare[..v.len()];
-        if absent {
-            ops.copy_balanced(v, w, rows);
-        } else {
-            rows.copy_from_slice(v);
-        }
-        ops.exchange(rows, w, &network.middle);
-        let (i, j) = middle(v.len());
-        (low, high) = (rows[i], rows[j]);
+        ops.middle_samples(v, w, n, &mut low, &mut high);
     }
     let mut out = Row::filled(f64::NAN);
     ops.median(&low, &high, n, v.len() % 2 == 1, lower, &mut out);

@@ -45,6 +45,7 @@ mod propagate;
 mod reject;
 mod rows;
 pub mod sample;
+mod select;
 mod statistic;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@
 //! that is between a load and a store stays in registers.
 
 use crate::order::{middle, Depth, Network};
+use crate::prefetch::prefetch;
 use crate::sample::{Convert, Key, Ordered, Row, Work, LANES};
 
 /// How raw samples become keys.
@@ -14,6 +15,9 @@ pub(crate) trait Source {
     type Raw: Copy;
     /// As they are compared.
     type Key: Key;
+    /// The same samples as keys that are quicker to sort, where a stack is so deep that the time
+    /// is spent on that.
+    type Deep: Source<Key: Key<Work = <Self::Key as Key>::Work>>;
     /// The samples of a block of a plane, if there are as many as that.
     fn lanes(bytes: &[u8]) -> Option<&[Self::Raw; LANES]>;
     /// A sample; `flip` is XORed into integers.
@@ -21,13 +25,14 @@ pub(crate) trait Source {
 }
 
 macro_rules! sources {
-    ($( $(#[$doc:meta])* $name:ident: $size:literal, $key:ty, |$raw:ident, $flip:ident| $value:expr; )*) => {$(
+    ($( $(#[$doc:meta])* $name:ident ($deep:ident): $size:literal, $key:ty, |$raw:ident, $flip:ident| $value:expr; )*) => {$(
         $(#[$doc])*
         pub(crate) struct $name;
 
         impl Source for $name {
             type Raw = [u8; $size];
             type Key = $key;
+            type Deep = $deep;
             #[inline(always)]
             fn lanes(bytes: &[u8]) -> Option<&[[u8; $size]; LANES]> {
                 bytes.as_chunks::<$size>().0.first_chunk()
@@ -41,15 +46,19 @@ macro_rules! sources {
 }
 sources! {
     /// 16-bit integers, the least significant byte first.
-    Little16: 2, i16, |raw, flip| (u16::from_le_bytes(raw) ^ flip) as i16;
+    Little16 (Little16): 2, i16, |raw, flip| (u16::from_le_bytes(raw) ^ flip) as i16;
     /// 16-bit integers, the most significant byte first.
-    Big16: 2, i16, |raw, flip| (u16::from_be_bytes(raw) ^ flip) as i16;
+    Big16 (Big16): 2, i16, |raw, flip| (u16::from_be_bytes(raw) ^ flip) as i16;
     /// Single precision, the least significant byte first.
-    LittleF32: 4, f32, |raw, _flip| f32::from_le_bytes(raw);
+    LittleF32 (LittleOrdered): 4, f32, |raw, _flip| f32::from_le_bytes(raw);
+    /// The same as integers.
+    LittleOrdered (LittleOrdered): 4, Ordered, |raw, _flip| {
+        Ordered::new(i32::from_le_bytes(raw))
+    };
     /// Single precision, the most significant byte first.
-    BigF32: 4, Ordered, |raw, _flip| Ordered::new(i32::from_be_bytes(raw));
+    BigF32 (BigF32): 4, Ordered, |raw, _flip| Ordered::new(i32::from_be_bytes(raw));
     /// Double precision of the processor's own byte order.
-    NativeF64: 8, f64, |raw, _flip| f64::from_ne_bytes(raw);
+    NativeF64 (NativeF64): 8, f64, |raw, _flip| f64::from_ne_bytes(raw);
 }
 
 /// What a look finds, lane by lane. Only what was asked for is written.
@@ -275,6 +284,84 @@ where
         let lower = Depth::<N>::short_spans(v, K::Work::INFINITY, farther);
         lower + (upper - lower) * K::Work::HALF
     }
+}
+
+/// Planes that are read together where the code is not straight-line.
+const TOGETHER: usize = 8;
+
+/// Adds the samples of some planes, in order.
+#[inline(always)]
+fn add<S: Source, const M: usize>(
+    planes: &[&[S::Raw; LANES]; M],
+    flip: u16,
+    sums: &mut [<S::Key as Key>::Sum; LANES],
+    largest: &mut [<S::Key as Key>::Magnitude; LANES],
+) {
+    for l in 0..LANES {
+        let (mut sum, mut most) = (sums[l], largest[l]);
+        for plane in planes {
+            let x = S::key(plane[l], flip);
+            sum = x.add(sum);
+            most = x.magnitude().max(most);
+        }
+        (sums[l], largest[l]) = (sum, most);
+    }
+}
+
+/// The sum over any number of planes.
+#[inline(always)]
+pub(crate) fn deep_total<S: Source>(
+    planes: &[&[u8]],
+    manner: Manner,
+    look: &mut Look<<S::Key as Key>::Work>,
+) -> Option<bool> {
+    let mut sums: [<S::Key as Key>::Sum; LANES] = [Default::default(); LANES];
+    let mut largest: [<S::Key as Key>::Magnitude; LANES] = [Default::default(); LANES];
+    let (chunks, rest) = planes.as_chunks::<TOGETHER>();
+    for chunk in chunks {
+        chunk.iter().for_each(|bytes| prefetch(bytes));
+        let mut lanes = [S::lanes(chunk[0])?; TOGETHER];
+        for (to, bytes) in lanes.iter_mut().zip(chunk) {
+            *to = S::lanes(bytes)?;
+        }
+        add::<S, TOGETHER>(&lanes, manner.flip, &mut sums, &mut largest);
+    }
+    for bytes in rest {
+        prefetch(bytes);
+        add::<S, 1>(&[S::lanes(bytes)?], manner.flip, &mut sums, &mut largest);
+    }
+    for l in 0..LANES {
+        look.total.0[l] = S::Key::total(sums[l]) + planes.len() as f64 * manner.offset;
+    }
+    Some(odd::<S::Key>(&largest, &mut look.odd))
+}
+
+/// Extremes and the sum of squares about `about`, over any number of planes.
+#[inline(always)]
+pub(crate) fn scan<S: Source>(
+    planes: &[&[u8]],
+    manner: Manner,
+    about: &Row<f64>,
+    look: &mut Look<<S::Key as Key>::Work>,
+) -> Option<()> {
+    let first = S::lanes(planes.first()?)?;
+    let mut min: [S::Key; LANES] = std::array::from_fn(|l| S::key(first[l], manner.flip));
+    let mut max = min;
+    let center = Row(about.0.map(|c| <S::Key as Key>::Work::convert(c - manner.offset)));
+    look.spread = Row::filled(<S::Key as Key>::Work::ZERO);
+    for bytes in planes {
+        let plane = S::lanes(bytes)?;
+        for l in 0..LANES {
+            let x = S::key(plane[l], manner.flip);
+            min[l] = if x < min[l] { x } else { min[l] };
+            max[l] = if x > max[l] { x } else { max[l] };
+            let d = x.work() - center.0[l];
+            look.spread.0[l] = look.spread.0[l] + d * d;
+        }
+    }
+    values(&min, manner.offset, &mut look.extremes[0]);
+    values(&max, manner.offset, &mut look.extremes[1]);
+    Some(())
 }
 
 /// Copies the columns `lanes` of the planes to the lanes of `out` from `at` on.

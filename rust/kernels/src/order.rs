@@ -57,14 +57,18 @@ fn balanced<K: Key>(x: K, fill: K, next: K) -> (K, K, K) {
     (if here { x } else { fill }, if here { fill } else { next }, if here { next } else { fill })
 }
 
-include!(concat!(env!("OUT_DIR"), "/networks.rs"));
+/// What the build script has written.
+#[allow(clippy::let_and_return)]
+mod networks {
+    use super::*;
+    include!(concat!(env!("OUT_DIR"), "/networks.rs"));
+}
+pub(crate) use networks::{every_deeper, every_depth, DEEPER, DEEPEST};
 
 /// Compare-exchanges for a stack too deep for straight-line code.
 pub(crate) struct Comparators {
     /// Sorts every row.
     pub sort: Vec<(u32, u32)>,
-    /// Brings only the two middle rows in place.
-    pub middle: Vec<(u32, u32)>,
 }
 
 impl Comparators {
@@ -72,7 +76,7 @@ impl Comparators {
     /// straight-line network for `n`.
     pub fn new(n: usize) -> Self {
         if n <= DEEPEST {
-            return Self { sort: Vec::new(), middle: Vec::new() };
+            return Self { sort: Vec::new() };
         }
         let mut sort = Vec::new();
         let top = n.next_power_of_two() / 2;
@@ -90,23 +94,7 @@ impl Comparators {
             }
             p /= 2;
         }
-        let mut needed = vec![false; n];
-        let (low, high) = middle(n);
-        needed[low] = true;
-        needed[high] = true;
-        let mut pruned: Vec<_> = sort
-            .iter()
-            .rev()
-            .filter(|(i, j)| {
-                let used = needed[*i as usize] || needed[*j as usize];
-                needed[*i as usize] |= used;
-                needed[*j as usize] |= used;
-                used
-            })
-            .copied()
-            .collect();
-        pruned.reverse();
-        Self { sort, middle: pruned }
+        Self { sort }
     }
 }
 

@@ -224,11 +224,12 @@ impl Spots<'_> {
 }
 
 impl Buffer<'_> {
-    /// Stores real numbers.
+    /// Stores real numbers. A zero has no sign: which of two equal zeros a statistic finds would
+    /// depend on the way there.
     pub(crate) fn put(&mut self, spots: Spots, row: &Row<f64>) {
         match self {
-            Self::F64(b) => spots.put(b, &row.0, |x| x),
-            Self::F32(b) => spots.put(b, &row.0, |x| x as f32),
+            Self::F64(b) => spots.put(b, &row.0, |x| x + 0.0),
+            Self::F32(b) => spots.put(b, &row.0, |x| x as f32 + 0.0),
             _ => {}
         }
     }

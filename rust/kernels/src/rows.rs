@@ -95,25 +95,37 @@ pub fn count_outside<T: Work>(
     }
 }
 
-/// Drops samples below `bound`, and of those equal to it as many as `quota` says.
+/// Adds the numbers of samples at least `limits` units below and above the median; marks the lanes
+/// where rounding may decide. A sample counts once, as below.
 #[inline(always)]
-pub fn drop_lowest<T: Work>(row: &mut Row<T>, w: usize, bound: &Row<T>, quota: &mut Row<u32>) {
+pub fn count_far<T: Work>(
+    rows: &[Row<T>],
+    w: usize,
+    median: &Row<f64>,
+    unit: &Row<f64>,
+    limits: (f64, f64),
+    below: &mut Row<u32>,
+    above: &mut Row<u32>,
+    near: &mut Row<u8>,
+) {
+    let (mut down, mut up) = (Row::filled(0.0), Row::filled(0.0));
     for l in 0..lanes(w) {
-        let x = row.0[l];
-        let tie = (x == bound.0[l]) & (quota.0[l] > 0);
-        quota.0[l] -= u32::from(tie);
-        row.0[l] = if (x < bound.0[l]) | tie { T::NAN } else { x };
+        (down.0[l], up.0[l]) = (limits.0 * unit.0[l], limits.1 * unit.0[l]);
     }
-}
-
-/// Drops samples above `bound`, and of those equal to it as many as `quota` says.
-#[inline(always)]
-pub fn drop_highest<T: Work>(row: &mut Row<T>, w: usize, bound: &Row<T>, quota: &mut Row<u32>) {
-    for l in 0..lanes(w) {
-        let x = row.0[l];
-        let tie = (x == bound.0[l]) & (quota.0[l] > 0);
-        quota.0[l] -= u32::from(tie);
-        row.0[l] = if (x > bound.0[l]) | tie { T::NAN } else { x };
+    let slack = 1e-14;
+    for row in rows {
+        for l in 0..lanes(w) {
+            let x = row.0[l].f64();
+            let d = x - median.0[l];
+            let here = x.is_finite();
+            let under = here & (-d >= down.0[l]);
+            let over = here & (d >= up.0[l]) & !under;
+            below.0[l] += u32::from(under);
+            above.0[l] += u32::from(over);
+            let close = ((-d - down.0[l]).abs() <= slack * down.0[l])
+                | ((d - up.0[l]).abs() <= slack * up.0[l]);
+            near.0[l] |= u8::from(close);
+        }
     }
 }
 
@@ -421,6 +433,8 @@ pub fn attention(
     }
 }
 
+pub use crate::select::middle_samples;
+
 /// Smallest and largest sample present; +inf and -inf where there is none.
 #[inline(always)]
 pub fn extremes<T: Work>(rows: &[Row<T>], w: usize, min: &mut Row<T>, max: &mut Row<T>) {
@@ -443,22 +457,6 @@ pub fn extremes<T: Work>(rows: &[Row<T>], w: usize, min: &mut Row<T>, max: &mut 
             let x = row.0[l];
             min.0[l] = if x < min.0[l] { x } else { min.0[l] };
             max.0[l] = if x > max.0[l] { x } else { max.0[l] };
-        }
-    }
-}
-
-/// Copies rows with absent samples replaced alternately by +inf and -inf.
-#[inline(always)]
-pub fn copy_balanced<T: Work>(rows: &[Row<T>], w: usize, out: &mut [Row<T>]) {
-    let mut fill = Row::filled(T::INFINITY);
-    let mut next = Row::filled(T::NEG_INFINITY);
-    for (to, from) in out.iter_mut().zip(rows) {
-        for l in 0..lanes(w) {
-            let x = from.0[l];
-            let (used, spare) = (fill.0[l], next.0[l]);
-            to.0[l] = if present(x) { x } else { used };
-            fill.0[l] = if present(x) { used } else { spare };
-            next.0[l] = if present(x) { spare } else { used };
         }
     }
 }

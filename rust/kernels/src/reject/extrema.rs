@@ -2,7 +2,7 @@
 
 use crate::estimate::Kit;
 use crate::plan::{Extrema, ExtremaRule, Range};
-use crate::reject::{Report, HIGH, LOW};
+use crate::reject::{Report, Settled, HIGH, LOW};
 use crate::sample::{Row, Work, LANES};
 
 /// Rejects the lowest and highest samples. Among equal ones the first frames go at the low end and
@@ -14,11 +14,11 @@ pub(crate) fn extrema<T: Work>(
     w: usize,
     absent: &mut bool,
     report: &mut Report,
-) {
+) -> Settled {
     let n = kit.count(v, w, *absent);
     let frames = v.len();
     if step.low == 0 && step.high == 0 {
-        return;
+        return Settled { n, center: None };
     }
     let (mut low, mut high) = ([0_usize; LANES], [0_usize; LANES]);
     for l in 0..w {
@@ -34,7 +34,7 @@ pub(crate) fn extrema<T: Work>(
         high[l] = high[l].min(here - low[l]);
     }
     kit.sorted(v, w);
-    drop_ranks(kit, v, w, &n, &low, &high, absent, report);
+    drop_ranks(kit, v, w, &n, &low, &high, absent, report)
 }
 
 /// Drops the `low` lowest and `high` highest of the `n` samples of every lane, whose order
@@ -48,48 +48,80 @@ pub(super) fn drop_ranks<T: Work>(
     high: &[usize; LANES],
     absent: &mut bool,
     report: &mut Report,
-) {
+) -> Settled {
+    let mut left = *n;
     if low[..w].iter().chain(&high[..w]).all(|k| *k == 0) {
-        return;
+        return Settled { n: left, center: None };
     }
-    // The bounds are order statistics; NaN where nothing goes, which no sample compares with.
-    let (mut bottom, mut top) = (Row::filled(T::NAN), Row::filled(T::NAN));
+    // The samples kept are those between two order statistics, unless others are equal to these.
+    let (mut bottom, mut top) = (Row::filled(T::NEG_INFINITY), Row::filled(T::INFINITY));
+    let mut tied = Vec::new();
     for l in 0..w {
-        if low[l] > 0 {
-            bottom.0[l] = kit.rows[low[l] - 1].0[l];
-        }
-        if high[l] > 0 {
-            top.0[l] = kit.rows[n.0[l] as usize - high[l]].0[l];
-        }
-    }
-    let (mut below, mut above) = (Row::filled(0), Row::filled(0));
-    kit.ops.count_outside(v, w, &bottom, &top, &mut below, &mut above);
-    for l in 0..w {
-        below.0[l] = (low[l] as u32).saturating_sub(below.0[l]);
-        above.0[l] = (high[l] as u32).saturating_sub(above.0[l]);
+        let end = n.0[l] as usize - high[l];
+        let at = |k: usize| kit.rows[k].0[l];
+        left.0[l] = (end - low[l]) as u32;
         report.n_low.0[l] += low[l] as u32;
         report.n_high.0[l] += high[l] as u32;
+        if end == low[l] {
+            (bottom.0[l], top.0[l]) = (T::INFINITY, T::NEG_INFINITY);
+        } else if low[l] > 0 && at(low[l] - 1) == at(low[l])
+            || high[l] > 0 && at(end) == at(end - 1)
+        {
+            tied.push(l);
+        } else {
+            (bottom.0[l], top.0[l]) = (at(low[l]), at(end - 1));
+        }
     }
-    for (k, row) in v.iter_mut().enumerate() {
-        let was = *row;
-        kit.ops.drop_lowest(row, w, &bottom, &mut below);
-        note(report, k, &was, row, LOW);
+    let before = report.sides.is_some().then(|| v.to_vec());
+    kit.ops.drop_outside(v, w, &bottom, &top);
+    for l in tied {
+        let end = n.0[l] as usize - high[l];
+        drop_tied(kit, v, l, low[l], n.0[l] as usize - end);
     }
-    for (k, row) in v.iter_mut().enumerate().rev() {
-        let was = *row;
-        kit.ops.drop_highest(row, w, &top, &mut above);
-        note(report, k, &was, row, HIGH);
+    if let Some(before) = before {
+        // Among equal samples the first frames went at the low end, the last ones at the high end.
+        for l in (0..w).filter(|l| low[*l] + high[*l] > 0) {
+            let bound = if low[l] > 0 { kit.rows[low[l] - 1].0[l] } else { T::NEG_INFINITY };
+            let below = before.iter().filter(|row| row.0[l] < bound).count();
+            let mut quota = low[l] - below;
+            for (k, (was, is)) in before.iter().zip(&*v).enumerate() {
+                let (was, is) = (was.0[l], is.0[l]);
+                if was.present() && !is.present() {
+                    let tie = was == bound && quota > 0;
+                    quota -= usize::from(tie);
+                    report.reject(k, l, if tie || was < bound { LOW } else { HIGH });
+                }
+            }
+        }
     }
     *absent = true;
+    Settled { n: left, center: None }
 }
 
-/// Notes which samples of a frame have gone.
-fn note<T: Work>(report: &mut Report, frame: usize, was: &Row<T>, is: &Row<T>, side: u8) {
-    if report.sides.is_some() {
-        for l in 0..LANES {
-            if is.0[l].f64().is_nan() && !was.0[l].f64().is_nan() {
-                report.reject(frame, l, side);
+/// Drops the `low` lowest and `high` highest samples of a lane where some are equal: of these the
+/// first frames at the low end, and the last ones at the high end.
+fn drop_tied<T: Work>(kit: &Kit<T>, v: &mut [Row<T>], l: usize, low: usize, high: usize) {
+    let n = v.iter().filter(|row| row.0[l].present()).count();
+    let ends = [(low, low.wrapping_sub(1)), (high, n.wrapping_sub(high))];
+    for (end, (count, rank)) in ends.into_iter().enumerate() {
+        if count == 0 {
+            continue;
+        }
+        let bound = kit.rows[rank].0[l];
+        let beyond = |x: T| if end == 0 { x < bound } else { x > bound };
+        let outside = kit.rows[..n].iter().filter(|row| beyond(row.0[l])).count();
+        let mut quota = count - outside;
+        let mut drop = |row: &mut Row<T>| {
+            let tie = row.0[l] == bound && quota > 0;
+            quota -= usize::from(tie);
+            if tie || beyond(row.0[l]) {
+                row.0[l] = T::NAN;
             }
+        };
+        if end == 0 {
+            v.iter_mut().for_each(&mut drop);
+        } else {
+            v.iter_mut().rev().for_each(&mut drop);
         }
     }
 }

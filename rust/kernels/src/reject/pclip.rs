@@ -22,29 +22,46 @@ pub(crate) fn pclip<T: Work>(
     let offset = rank_offset(step.frac, v.len());
     kit.sorted(v, w);
     let (mut low, mut high) = ([0_usize; LANES], [0_usize; LANES]);
-    let mut column = Vec::new();
+    let (mut medians, mut units) = (Row::filled(f64::NAN), Row::filled(f64::NAN));
     for l in 0..w {
         let here = n.0[l] as usize;
         if here < FEWEST || here <= step.nkeep {
             continue;
         }
-        column.clear();
-        column.extend(kit.rows[..here].iter().map(|row| row.0[l].f64()));
-        let median = if here % 2 == 1 {
-            column[here / 2]
-        } else {
-            half_sum(column[here / 2 - 1], column[here / 2])
-        };
+        let at = |k: usize| kit.rows[k].0[l].f64();
+        let median =
+            if here % 2 == 1 { at(here / 2) } else { half_sum(at(here / 2 - 1), at(here / 2)) };
         let even_below = offset < 0 && here.is_multiple_of(2);
         let rank = (here / 2 + usize::from(!even_below)) as isize + offset;
         let rank = rank.clamp(1, here as isize) as usize;
-        let unit = (column[rank - 1] - median).abs();
-        if unit == 0.0 {
-            continue;
+        let unit = (at(rank - 1) - median).abs();
+        if unit != 0.0 {
+            (medians.0[l], units.0[l]) = (median, unit);
         }
-        let far = |x: &f64| (x - median) / unit;
-        low[l] = column.iter().take_while(|x| -far(x) >= step.low).count();
-        high[l] = column[low[l]..].iter().rev().take_while(|x| far(x) >= step.high).count();
+    }
+    let (mut below, mut above, mut near) =
+        (Row::filled(0_u32), Row::filled(0_u32), Row::filled(0_u8));
+    let limits = (step.low, step.high);
+    kit.ops.count_far(
+        &kit.rows[..v.len()],
+        w,
+        &medians,
+        &units,
+        limits,
+        &mut below,
+        &mut above,
+        &mut near,
+    );
+    for l in (0..w).filter(|l| !medians.0[*l].is_nan()) {
+        let here = n.0[l] as usize;
+        let far = |x: &f64| (x - medians.0[l]) / units.0[l];
+        if near.0[l] == 0 {
+            (low[l], high[l]) = (below.0[l] as usize, above.0[l] as usize);
+        } else {
+            let at = |k: usize| kit.rows[k].0[l].f64();
+            low[l] = (0..here).take_while(|k| -far(&at(*k)) >= step.low).count();
+            high[l] = (low[l]..here).rev().take_while(|k| far(&at(*k)) >= step.high).count();
+        }
         let gone = low[l] + high[l];
         let too_few = here - gone < step.nkeep;
         let too_many = step.maxrej.is_some_and(|most| gone > most);
