@@ -24,6 +24,9 @@ const SAMPLES_PER_THREAD: usize = 100_000;
 /// Blocks that are loaded together: rows of 256 pixels are long enough for the memory system.
 const BLOCKS: usize = 2;
 
+/// Pixels of which the masks are read together.
+const MASKS: usize = 2048;
+
 /// Most frames in a stack (counts are 16-bit).
 pub const MOST_FRAMES: usize = u16::MAX as usize;
 
@@ -139,29 +142,25 @@ impl<'a, T: Work> Job<'a, T> {
         }
     }
 
-    /// The bytes of the block at `start` of every plane and, if there are masks, of every mask;
-    /// returns whether they follow each other.
-    fn runs(
-        &self,
-        start: usize,
-        bytes: &mut Vec<&'a [u8]>,
-        masks: &mut Vec<Option<&'a [u8]>>,
-    ) -> bool {
+    /// The bytes of the block at `start` of every plane; returns whether they follow each other.
+    fn runs(&self, start: usize, bytes: &mut Vec<&'a [u8]>) -> bool {
         bytes.clear();
-        masks.clear();
-        for plane in self.planes {
-            let Some(pixels) = plane.pixels.run(self.shape, start, LANES) else { return false };
-            bytes.push(pixels);
-            if self.masked {
-                let mask = plane.mask.as_ref();
-                let run = mask.map(|mask| mask.run(self.shape, start, LANES));
-                if run == Some(None) {
-                    return false;
+        bytes.extend(
+            self.planes.iter().map_while(|plane| plane.pixels.run(self.shape, start, LANES)),
+        );
+        bytes.len() == self.planes.len()
+    }
+
+    /// Whether any sample is masked, for `any.len()` pixels from `start` on.
+    fn any_masked(&self, start: usize, any: &mut [u8]) {
+        any.fill(0);
+        for mask in self.planes.iter().filter_map(|plane| plane.mask.as_ref()) {
+            mask.runs(self.shape, start, any.len(), |offset, bytes| {
+                for (any, byte) in any[offset..].iter_mut().zip(bytes) {
+                    *any |= *byte;
                 }
-                masks.push(run.flatten());
-            }
+            });
         }
-        true
     }
 }
 
@@ -291,13 +290,21 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
     fn look(&mut self, direct: &Direct<T>, start: usize, len: usize) {
         let job = self.job;
         let mut pending = Pending::new(job.planes.len(), job.masked);
-        let (mut bytes, mut masks) = (Vec::new(), Vec::new());
+        let mut bytes = Vec::with_capacity(job.planes.len());
+        // Which pixels have a mask is found for many at a time: short runs of as many masks as
+        // there are frames would be slow to read.
+        let (mut masked, mut masked_from) = (Vec::new(), 0);
         let mut at = 0;
         while at < len {
             let lead = job.lead(start + at).min(len - at);
-            let whole =
-                lead == 0 && len - at >= LANES && job.runs(start + at, &mut bytes, &mut masks);
-            if !whole || !self.glance(direct, &bytes, &masks, &mut pending, at) {
+            let whole = lead == 0 && len - at >= LANES && job.runs(start + at, &mut bytes);
+            if job.masked && whole && at + LANES > masked_from + masked.len() {
+                masked.resize(MASKS.min(len - at), 0);
+                masked_from = at;
+                job.any_masked(start + at, &mut masked);
+            }
+            let any = masked.get(at - masked_from..).unwrap_or_default();
+            if !whole || !self.glance(direct, &bytes, any, &mut pending, start, at) {
                 let here = if lead > 0 { lead } else { LANES.min(len - at) };
                 self.load(start, at, here);
                 at += here;
@@ -314,8 +321,9 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
         &mut self,
         direct: &Direct<T>,
         bytes: &[&[u8]],
-        masks: &[Option<&[u8]>],
+        masked: &[u8],
         pending: &mut Pending<T>,
+        start: usize,
         at: usize,
     ) -> bool {
         let Pending { look, seen, .. } = pending;
@@ -323,8 +331,8 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
             return false;
         }
         direct.store(seen, look, at, &mut self.outputs);
-        if !masks.is_empty() {
-            mark_masked(masks, &mut seen.marks);
+        if self.job.masked {
+            self.kit.ops.mark_masked(masked, &mut seen.marks);
         }
         let marked = reject::marked_lanes(&pending.seen.marks, LANES);
         let mut rest = &marked[..];
@@ -332,15 +340,12 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
             let room = LANES - pending.spots.len();
             let (now, later) = rest.split_at(rest.len().min(room));
             direct.columns(bytes, now, &mut pending.columns, pending.spots.len());
-            for (row, mask) in pending.masks.iter_mut().zip(masks) {
-                let to = &mut row.0[pending.spots.len()..];
-                match mask {
-                    Some(mask) => {
-                        for (to, l) in to.iter_mut().zip(now) {
-                            *to = mask[usize::from(*l)];
-                        }
-                    }
-                    None => to[..now.len()].fill(0),
+            for (row, plane) in pending.masks.iter_mut().zip(self.job.planes) {
+                let Some(mask) = &plane.mask else { continue };
+                for (to, l) in row.0[pending.spots.len()..].iter_mut().zip(now) {
+                    mask.runs(self.job.shape, start + at + usize::from(*l), 1, |_, byte| {
+                        *to = byte[0];
+                    });
                 }
             }
             pending.spots.extend(now.iter().map(|l| at + usize::from(*l)));
@@ -522,19 +527,6 @@ fn prepare<T: Work>(
         absent |= transform(job, v, w, report);
     }
     (absent, premasked)
-}
-
-/// Marks the lanes where some sample is masked.
-fn mark_masked(masks: &[Option<&[u8]>], marks: &mut Row<u8>) {
-    let mut any = Row::filled(0_u8);
-    for mask in masks.iter().flatten() {
-        for (any, byte) in any.0.iter_mut().zip(*mask) {
-            *any |= byte;
-        }
-    }
-    for l in 0..LANES {
-        marks.0[l] |= u8::from(any.0[l] != 0);
-    }
 }
 
 /// The scatter of the image row that every lane is in, if step `i` pools over rows.

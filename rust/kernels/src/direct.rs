@@ -22,7 +22,9 @@ pub(crate) struct Direct<'a, T: Work> {
     clip: Option<&'a Clip>,
     frames: usize,
     with_std: bool,
-    /// Whether a median distance is asked for that may have been rounded.
+    /// Whether a median distance is asked for.
+    with_mad: bool,
+    /// Whether that may have been rounded.
     rounds: bool,
     /// Planes of the largest and the smallest number in turn, as many as bring the stack to a depth
     /// that has a network: the median stays in the middle.
@@ -135,18 +137,18 @@ impl<'a, T: Work> Direct<'a, T> {
         if most.min().is_some_and(|most| frames > most) {
             return None;
         }
-        let between = if lower { 0.0 } else { 0.5 };
         let with_std = clip.is_some() && outputs.wants(Product::Std);
         let with_mad = plan.uncertainty == Some(Uncertainty::MadError)
             || with_std && sights.contains(&Sight::Mad);
         Some(Self {
             looks,
-            manner: Manner { flip, offset, between },
+            manner: Manner { flip, offset, lower },
             sights,
             plan,
             clip,
             frames,
             with_std,
+            with_mad,
             rounds: with_mad && dtype == DType::F32,
             fillers: fillers(dtype, big, flip, frames),
         })
@@ -191,6 +193,10 @@ impl<'a, T: Work> Direct<'a, T> {
         }
         if self.rounds {
             kit.ops.inexact(image, &look.extremes, marks);
+        } else if self.with_mad {
+            for l in 0..LANES {
+                marks.0[l] |= u8::from(!look.spread.0[l].is_finite());
+            }
         }
         match self.plan.uncertainty {
             None => {}

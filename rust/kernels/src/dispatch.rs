@@ -185,6 +185,8 @@ operations! {
     load: { u8, i8, u16, i16, u32, i32, u64, i64, f32, f64 }
     /// (x - zero) * factor / scale in place; returns whether any sample is now absent.
     fn transform(row: &mut Row<T>, w: usize, zero: f64, factor: f64, scale: f64) -> bool;
+    /// Marks lanes with masked samples.
+    fn mark_masked(mask: &[u8], marks: &mut Row<u8>);
     /// Drops masked samples.
     fn drop_masked(row: &mut Row<T>, mask: &Row<u8>, w: usize);
     /// Drops infinite samples.

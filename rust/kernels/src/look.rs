@@ -99,8 +99,8 @@ pub(crate) struct Manner {
     pub flip: u16,
     /// What is to be added to a key.
     pub offset: f64,
-    /// Where between two middle ranks the center is: 0.5, or 0 for the lower one.
-    pub between: f64,
+    /// Whether the lower of two middle samples is the center.
+    pub lower: bool,
 }
 
 /// Samples of `N` frames by reference: a lane is a pixel.
@@ -225,7 +225,6 @@ where
     let (mut low, mut high) = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
     let (mut min, mut max) = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
     let mut largest = [Default::default(); LANES];
-    let between = <S::Key as Key>::Work::convert(manner.between);
     let (i, j) = middle(N);
     for l in 0..LANES {
         let v = Depth::<N>::gather(planes, l, |raw| S::key(raw, manner.flip));
@@ -233,7 +232,8 @@ where
         let v = Depth::<N>::sort(v);
         (low[l], high[l], min[l], max[l]) = (v[i], v[j], v[0], v[N - 1]);
         let (a, b) = (v[i].work(), v[j].work());
-        let center = if N % 2 == 1 { b } else { a + (b - a) * between };
+        let other = if manner.lower { a } else { b };
+        let center = if N % 2 == 1 { b } else { (a + other) * <S::Key as Key>::Work::HALF };
         look.spread.0[l] = if MAD {
             median_distance::<S::Key, N>(v, center)
         } else {
@@ -282,7 +282,7 @@ where
         upper
     } else {
         let lower = Depth::<N>::short_spans(v, K::Work::INFINITY, farther);
-        lower + (upper - lower) * K::Work::HALF
+        (lower + upper) * K::Work::HALF
     }
 }
 

@@ -122,6 +122,10 @@ impl<'a> View<'a> {
         mut visit: impl FnMut(usize, &'a [u8]),
     ) {
         let size = self.dtype.size();
+        if shape.outer.is_empty() {
+            let first = self.origin + start * size;
+            return visit(0, &self.bytes[first..first + len * size]);
+        }
         let mut done = 0;
         while done < len {
             let (mut row, column) = ((start + done) / shape.inner, (start + done) % shape.inner);

@@ -32,6 +32,15 @@ pub fn transform<T: Work>(row: &mut Row<T>, w: usize, zero: f64, factor: f64, sc
     absent != 0
 }
 
+/// Marks the lanes whose mask byte is not zero.
+#[inline(always)]
+pub fn mark_masked(mask: &[u8], marks: &mut Row<u8>) {
+    let Some(mask) = mask.first_chunk::<LANES>() else { return };
+    for l in 0..LANES {
+        marks.0[l] |= u8::from(mask[l] != 0);
+    }
+}
+
 /// Drops the samples whose mask byte is not zero.
 #[inline(always)]
 pub fn drop_masked<T: Work>(row: &mut Row<T>, mask: &Row<u8>, w: usize) {

@@ -46,7 +46,7 @@ pub fn middle_samples<T: Work>(
         let highest = [T::INFINITY; GROUP];
         least_above(rows, first, &lower, &highest, &mut next);
         for l in 0..GROUP {
-            let other = (n.0[first + l] % 2 == 0) & (count[l] == rank[l]);
+            let other = n.0[first + l].is_multiple_of(2) & (count[l] == rank[l]);
             low.0[first + l] = lower[l];
             high.0[first + l] = if other { next[l] } else { lower[l] };
         }
@@ -72,9 +72,8 @@ fn ranked<T: Work>(rows: &[Row<T>], first: usize, rank: &Lane<u32>, n: &Row<u32>
     for round in 0_usize.. {
         if round == 1 {
             for l in 0..GROUP {
-                let higher = count[l] < rank[l];
-                let side = if higher { PROBES / 2 + 2 } else { PROBES / 2 - 2 };
-                guess[l] = probes[side][l];
+                let (lower, higher) = (probes[PROBES / 2 - 2][l], probes[PROBES / 2 + 2][l]);
+                guess[l] = if count[l] < rank[l] { higher } else { lower };
             }
         } else if !loose || round % 6 == 5 {
             if !search.look_inside(rows, first, &mut guess, &mut answer) {

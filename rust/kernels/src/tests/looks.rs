@@ -66,7 +66,7 @@ impl Stack {
         let unsigned = dtype == DType::I16 && random.below(2) == 0;
         // Seldom, often, never.
         let [nan, masked] = [0, 0].map(|_| [0, 400, 20][random.below(3) as usize]);
-        let mut hit = |rate: u64, random: &mut Random| rate > 0 && random.below(rate) == 0;
+        let hit = |rate: u64, random: &mut Random| rate > 0 && random.below(rate) == 0;
         let lead = random.below(9) as usize;
         let (mut bytes, mut masks) = (Vec::new(), Vec::new());
         for frame in 0..frames {
