@@ -112,16 +112,13 @@ def make_plans(options, frames, transform, thresholds, uncertainty, noise):
     weighted = transform.weights is not None or by_variance
     if weighted and options.method != "median":
         statistic = "w" + statistic
-    # Values of at most 16 bits are exact in float32, and so is every comparison of
-    # them; scaled values are not. A float32 image was asked for with dtype=float32:
-    # its samples are then float32 too, as in ccdproc.
+    # Values of at most 16 bits and single floats are exact in float32, and so is every
+    # comparison of them; everything computed is in float64. Scaled values are not.
     narrow = all(
-        frame.exact16
-        or (options.dtype == np.float32 and np.dtype(frame.dtype).str[1:] == "f4")
-        for frame in frames
+        frame.exact16 or np.dtype(frame.dtype).str[1:] == "f4" for frame in frames
     )
     converted = any(frame.unit_factor != 1 for frame in frames)
-    plain = transform.is_plain and not weighted and not converted
+    plain = transform.is_plain and not converted
     common = {
         "work": "f4" if plain and narrow else "f8",
         "thresholds": thresholds,
