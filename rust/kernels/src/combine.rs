@@ -340,11 +340,16 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
             let room = LANES - pending.spots.len();
             let (now, later) = rest.split_at(rest.len().min(room));
             direct.columns(bytes, now, &mut pending.columns, pending.spots.len());
-            for (row, plane) in pending.masks.iter_mut().zip(self.job.planes) {
-                let Some(mask) = &plane.mask else { continue };
-                for (to, l) in row.0[pending.spots.len()..].iter_mut().zip(now) {
-                    mask.runs(self.job.shape, start + at + usize::from(*l), 1, |_, byte| {
-                        *to = byte[0];
+            // The masks of lanes that have any; all others are 0.
+            if now.iter().any(|l| masked.get(usize::from(*l)).is_some_and(|any| *any != 0)) {
+                for (row, plane) in pending.masks.iter_mut().zip(self.job.planes) {
+                    let Some(mask) = &plane.mask else { continue };
+                    mask.runs(self.job.shape, start + at, LANES, |offset, bytes| {
+                        for (to, l) in row.0[pending.spots.len()..].iter_mut().zip(now) {
+                            if let Some(byte) = bytes.get(usize::from(*l).wrapping_sub(offset)) {
+                                *to = *byte;
+                            }
+                        }
                     });
                 }
             }
@@ -364,9 +369,6 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
             for row in &mut pending.columns {
                 row.0[len..].fill(T::ZERO);
             }
-            for row in &mut pending.masks {
-                row.0[len..].fill(0);
-            }
             std::mem::swap(&mut self.scratch.masks, &mut pending.masks);
             let odd = pending.columns.iter().any(|row| row.0.iter().any(|x| !x.is_finite()));
             let place = Place { start: 0, len, spots: Spots::Each(&pending.spots) };
@@ -376,6 +378,9 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
                 prepare(self.job, place, v, odd, &self.kit, &mut self.scratch, &mut self.report);
             self.combine(place, v, absent, premasked);
             std::mem::swap(&mut self.scratch.masks, &mut pending.masks);
+            for row in &mut pending.masks {
+                row.0.fill(0);
+            }
             pending.spots.clear();
         }
     }

@@ -2,28 +2,33 @@
 //!
 //! ```text
 //!  FITS paths, ImageFileCollection, HDUs ─┐  strips of raw big-endian bytes (+BSCALE/BZERO)
-//!  CCDData / NDData lists ────────────────┤  unit check, mask → bytes, gain, uncertainty
+//!  CCDData / NDData lists ────────────────┤  unit check, mask → bytes, uncertainty → variance
 //!  ndarrays, masked arrays ───────────────┘  shape, dtype, options → Plan
 //!        │  each image = Plane { pixels view, mask view?, weights view?, variance view?,
 //!        │                        flags view?, zero, factor, scale, weight }
 //!        ▼
-//!  combine(planes, shape, plan, outputs)      blocks of pixels in parallel (rayon)
-//!    block: load N × 128 (convert, byte order, BZERO) → thresholds, mask, NaN → zero/scale
-//!           → reject, step by step → statistic → products
+//!  combine(planes, shape, plan, outputs)      blocks of 128 pixels in parallel (rayon)
+//!    look: plain planes of one kind, straight from the planes → center, spread, extremes
+//!          → products of the columns where nothing is rejected; the others, many together, and
+//!    load: all blocks of other planes (convert, byte order, BZERO) → thresholds, mask, NaN
+//!          → zero/scale → reject, step by step → statistic → uncertainty, flags → products
 //!        ▼
 //!  arrays → unit, wcs, header, uncertainty class → CCDData → FITS
 //! ```
 //!
 //! Kernels are vertical: a lane is a pixel, loops run over frames. A sample that is not used is NaN
 //! in the workspace from the moment that is known. Sums run in frame order in double precision, so
-//! the result depends on nothing but the samples: not on threads, instruction sets or block sizes.
+//! the result depends on nothing but the samples: not on threads, instruction sets or block sizes,
+//! and not on whether a look was enough, which is only taken for so where that is certain.
 //!
-//! Modules, each using only those before it: [`sample`] and [`plane`] (what comes in), [`plan`]
-//! (what to do), `order` (networks), `rows` and `variances` (operations on rows of pixels),
-//! [`dispatch`] (the same for every instruction set), `estimate` (center and spread), `reject`,
-//! `statistic`, `outputs` (what goes out), `propagate` (what is made of variances and flags),
-//! `combine` (the verb), `pool` (threads); `column` does one column in plain code, for the
-//! one-dimensional functions and as the truth for tests.
+//! Modules, each using those before it: [`sample`] and [`plane`] (what comes in), [`plan`] (what to
+//! do), `order` (networks), `select` (the middle of deep stacks, by counting), `rows` and
+//! `variances` (operations on rows of pixels), `look` (the same straight from the planes),
+//! [`dispatch`] (all of these for every instruction set), `estimate` (center and spread), `reject`,
+//! `statistic`, `outputs` (what goes out), `direct` (what to look for, and which columns that
+//! settles), `propagate` (what is made of variances and flags), `combine` (the verb). `pool`
+//! (threads) and `prefetch` (memory ahead of time) serve these; `grow` grows masks; `column` does
+//! one column in plain code, for the one-dimensional functions and as the truth for tests.
 
 #![deny(unsafe_code)]
 

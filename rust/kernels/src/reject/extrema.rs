@@ -57,6 +57,9 @@ pub(super) fn drop_ranks<T: Work>(
     let (mut bottom, mut top) = (Row::filled(T::NEG_INFINITY), Row::filled(T::INFINITY));
     let mut tied = Vec::new();
     for l in 0..w {
+        if low[l] + high[l] == 0 {
+            continue;
+        }
         let end = n.0[l] as usize - high[l];
         let at = |k: usize| kit.rows[k].0[l];
         left.0[l] = (end - low[l]) as u32;

@@ -1,6 +1,7 @@
 //! Clipping by a percentile sample: its distance from the median is the unit of the limits.
 
 use crate::estimate::{half_sum, Kit};
+use crate::order::middle;
 use crate::plan::PClip;
 use crate::reject::extrema::drop_ranks;
 use crate::reject::{count_back, output_flags, sample_flags, Report, HIGH, LOW};
@@ -23,21 +24,35 @@ pub(crate) fn pclip<T: Work>(
     kit.sorted(v, w);
     let (mut low, mut high) = ([0_usize; LANES], [0_usize; LANES]);
     let (mut medians, mut units) = (Row::filled(f64::NAN), Row::filled(f64::NAN));
-    for l in 0..w {
-        let here = n.0[l] as usize;
-        if here < FEWEST || here <= step.nkeep {
-            continue;
-        }
-        let at = |k: usize| kit.rows[k].0[l].f64();
-        let median =
-            if here % 2 == 1 { at(here / 2) } else { half_sum(at(here / 2 - 1), at(here / 2)) };
+    let place = |here: usize| {
         let even_below = offset < 0 && here.is_multiple_of(2);
         let rank = (here / 2 + usize::from(!even_below)) as isize + offset;
-        let rank = rank.clamp(1, here as isize) as usize;
-        let unit = (at(rank - 1) - median).abs();
-        if unit != 0.0 {
-            (medians.0[l], units.0[l]) = (median, unit);
+        rank.clamp(1, here as isize) as usize - 1
+    };
+    let frames = v.len();
+    if !*absent && frames >= FEWEST && frames > step.nkeep {
+        // All lanes alike: whole rows.
+        let (i, j) = middle(frames);
+        let (low, high) = (&kit.rows[i], &kit.rows[j]);
+        kit.ops.median(low, high, &n, frames % 2 == 1, false, &mut medians);
+        let far = &kit.rows[place(frames)];
+        for l in 0..w {
+            units.0[l] = (far.0[l].f64() - medians.0[l]).abs();
         }
+    } else {
+        for l in 0..w {
+            let here = n.0[l] as usize;
+            if here < FEWEST || here <= step.nkeep {
+                continue;
+            }
+            let at = |k: usize| kit.rows[k].0[l].f64();
+            let odd = here % 2 == 1;
+            let median = if odd { at(here / 2) } else { half_sum(at(here / 2 - 1), at(here / 2)) };
+            (medians.0[l], units.0[l]) = (median, (at(place(here)) - median).abs());
+        }
+    }
+    for l in 0..w {
+        medians.0[l] = if units.0[l] == 0.0 { f64::NAN } else { medians.0[l] };
     }
     let (mut below, mut above, mut near) =
         (Row::filled(0_u32), Row::filled(0_u32), Row::filled(0_u8));
