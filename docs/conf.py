@@ -30,6 +30,8 @@ version = ".".join(release.split(".")[:2])
 needs_sphinx = "7.2"
 highlight_language = "python3"
 exclude_patterns += ["_build", "api/_build"]
+# Tables that pages include.
+exclude_patterns += ["performance/*", "uncertainty/*"]
 intersphinx_mapping["ccdproc"] = (
     "https://ccdproc.readthedocs.io/en/stable/",
     None,

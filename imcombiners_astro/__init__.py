@@ -6,7 +6,8 @@ Fast combination of stacks of astronomical images.
 and `ndcombine` do the same for plain arrays, with more ways to reject and diagnostics;
 `imcombiners_astro.kernels` has the single operations and `imcombiners_astro.iraf` the
 parameters of IRAF's imcombine. `CCDCombiner` is ccdproc's Combiner, and
-`accelerate_ccdproc` puts it and `combine` in ccdproc's place.
+`accelerate_ccdproc` puts it and `combine` in ccdproc's place. `imcombiners_astro.plots`
+draws what happened.
 """
 
 from importlib import import_module
@@ -52,7 +53,7 @@ _MODULES = {
     "zeroscale": ("resolve_zero_scale",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
-_SUBPACKAGES = ("iraf", "kernels")
+_SUBPACKAGES = ("iraf", "kernels", "plots")
 
 __all__ = ["__version__", *_SUBPACKAGES, *_MODULE_OF]
 

@@ -73,7 +73,8 @@ def _not_used(result):
         text = "samples"
     if result.sample_flags is not None:
         reasons = _counts(result.sample_flags, ~_RESTORED)
-        text += f": {_listed(reasons, n_samples)}"
+        if reasons:
+            text += f": {_listed(reasons, n_samples)}"
     return text
 
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-__all__ = ["Exposure", "SimulatedField"]
+if TYPE_CHECKING:
+    from astropy.nddata import CCDData
+
+__all__ = ["Exposure", "SimulatedField", "SimulatedNight"]
 
 #: Charge that a cosmic ray leaves in a pixel: median [electrons] and the scatter
 #: of its natural logarithm. Most hits are bright and some drown in the noise.
@@ -26,6 +29,10 @@ _HOT_RANGE = (500.0, 20_000.0)
 _STAR_RANGE = (150.0, 30_000.0)
 #: Largest value of a 16-bit converter [ADU].
 _SATURATION = 65_535
+#: Kinds of exposures of a night.
+_KINDS = ("BIAS", "DARK", "FLAT", "LIGHT")
+#: Begins the random numbers of a night; exposures of a field begin with theirs.
+_NIGHT = 2**32 - 1
 
 
 class Exposure(NamedTuple):
@@ -203,4 +210,159 @@ class SimulatedField:
         """Make the random numbers of the field (0) or of exposure ``stream - 1``."""
         return np.random.default_rng(
             np.random.SeedSequence(self.seed, spawn_key=(stream,))
+        )
+
+
+@dataclass(frozen=True)
+class SimulatedNight:
+    """A night with one camera: bias, dark, flat and science exposures.
+
+    A pixel that collects a mean charge of ``Q`` electrons is read out as::
+
+        (Poisson(Q) + Normal(0, read_noise) + cosmic ray) / gain + level + pattern
+
+    in ADU, rounded to an integer and limited to 0 ... 65535. The ``level`` of the bias
+    differs from exposure to exposure, its ``pattern`` does not. The ``overscan`` more
+    columns at the right collect no charge.
+
+    Light is weakened by a sensitivity that falls towards the corners, with shadows of
+    dust and with pixels that differ by a per cent. One pixel in a thousand is hot.
+
+    Parameters
+    ----------
+    shape : tuple of int, optional
+        Rows and columns, without the overscan.
+    overscan : int, optional
+        Columns of the overscan.
+    seed : int, optional
+        The same seed gives the same exposures.
+    level, level_scatter : float, optional
+        Mean level of the bias, and its scatter from exposure to exposure [ADU].
+    gain : float, optional
+        Gain [electrons per ADU].
+    read_noise : float, optional
+        Read noise [electrons].
+    dark_current : float, optional
+        Dark current of a normal pixel [electrons per second].
+
+    Examples
+    --------
+    >>> from imcombiners_astro.simulate import SimulatedNight
+    >>> flat = SimulatedNight(shape=(100, 120)).flat(0)
+    >>> flat.shape, flat.dtype, flat.unit
+    ((100, 140), dtype('uint16'), Unit("adu"))
+    >>> flat.header["IMAGETYP"], flat.header["EXPTIME"], flat.header["FILTER"]
+    ('FLAT', 4.0, 'r')
+    """
+
+    shape: tuple[int, int] = (300, 400)
+    overscan: int = 20
+    seed: int = 1
+    level: float = 1000.0
+    level_scatter: float = 4.0
+    gain: float = 1.5
+    read_noise: float = 6.0
+    dark_current: float = 0.1
+
+    def bias(self, index: int) -> CCDData:
+        """Take bias exposure number ``index``."""
+        return self._expose("BIAS", index, 0.0, 0.0)
+
+    def dark(self, index: int, seconds: float = 300.0) -> CCDData:
+        """Take dark exposure number ``index``."""
+        return self._expose("DARK", index, seconds, 0.0)
+
+    def flat(self, index: int, seconds: float = 4.0) -> CCDData:
+        """Take exposure number ``index`` of the evening sky, each fainter than before.
+
+        The first one has 30000 electrons per pixel.
+        """
+        rate = 30_000.0 * 0.85**index / seconds
+        return self._expose("FLAT", index, seconds, rate)
+
+    def science(self, index: int, seconds: float = 120.0) -> CCDData:
+        """Take exposure number ``index`` of a field of stars."""
+        return self._expose("LIGHT", index, seconds, self._light)
+
+    def perfect(self, seconds: float = 120.0) -> np.ndarray:
+        """Return what a perfect reduction makes of a science exposure.
+
+        Parameters
+        ----------
+        seconds : float, optional
+            Exposure time.
+
+        Returns
+        -------
+        ndarray
+            Without bias, dark current and noise, and as if every pixel had the mean
+            sensitivity: float64 [ADU].
+        """
+        return self._light * self.sensitivity.mean() * seconds / self.gain
+
+    @cached_property
+    def _light(self) -> np.ndarray:
+        """Light of sky and stars [electrons per second at full sensitivity]."""
+        seconds = 120.0
+        field = SimulatedField(self.shape, self.seed, sky=400.0, hot_pixels=0.0)
+        return field._charge / seconds
+
+    @cached_property
+    def sensitivity(self) -> np.ndarray:
+        """Part of the light that each pixel turns into charge, float64."""
+        rng = self._random(0)
+        rows, columns = np.indices(self.shape)
+        height, width = self.shape
+        corner = np.hypot(rows / height - 0.5, columns / width - 0.5)
+        sensitivity = 1 - 0.3 * corner**2
+        for _ in range(6):
+            row, column = rng.uniform(0, height), rng.uniform(0, width)
+            away = np.hypot(rows - row, columns - column) / (0.04 * min(self.shape))
+            sensitivity *= 1 - 0.06 * np.exp(-((away - 1) ** 2) / 0.08)
+        return sensitivity * rng.normal(1, 0.01, self.shape)
+
+    @cached_property
+    def _dark(self) -> np.ndarray:
+        """Dark current of every pixel [electrons per second]."""
+        rng = self._random(1)
+        dark = np.full(self.shape, self.dark_current)
+        hot = rng.choice(dark.size, dark.size // 1000, replace=False)
+        dark.flat[hot] = np.exp(rng.uniform(np.log(2), np.log(50), hot.size))
+        return dark
+
+    @cached_property
+    def _pattern(self) -> np.ndarray:
+        """Bias of every column, overscan included, less its level [ADU]."""
+        columns = np.arange(self.shape[1] + self.overscan)
+        return 4 * np.sin(columns / 25) + self._random(2).normal(0, 1.5, columns.size)
+
+    def _expose(self, kind: str, index: int, seconds: float, light) -> CCDData:
+        from astropy.nddata import CCDData
+
+        rng = self._random(3 + _KINDS.index(kind), index)
+        shape = (self.shape[0], self.shape[1] + self.overscan)
+        charge = np.zeros(shape)
+        collected = (light * self.sensitivity + self._dark) * seconds
+        charge[:, : self.shape[1]] = rng.poisson(collected)
+        charge += rng.normal(0, self.read_noise, shape)
+        # Rays for the length of the exposure, and for some seconds to read it out.
+        rays = SimulatedField(shape, cosmic_rays=2 * (seconds + 10))
+        charge += rays._hits(rng)
+        level = self.level + rng.normal(0, self.level_scatter)
+        adu = charge / self.gain + level + self._pattern
+        data = np.clip(np.rint(adu), 0, _SATURATION).astype(np.uint16)
+        header = {
+            "IMAGETYP": kind,
+            "EXPTIME": seconds,
+            "GAIN": self.gain,
+            "RDNOISE": self.read_noise,
+        }
+        if kind in ("FLAT", "LIGHT"):
+            header["FILTER"] = "r"
+        return CCDData(data, unit="adu", header=header)
+
+    def _random(self, *stream: int) -> np.random.Generator:
+        """Make the random numbers of a property, or of an exposure of some kind."""
+        return np.random.default_rng(
+            np.random.SeedSequence(self.seed, spawn_key=(_NIGHT, *stream))
         )

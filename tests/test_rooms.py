@@ -30,7 +30,7 @@ ROOMS = [
     {"files"},
     {
         *("iraf", "iraf_frames", "cli", "distributed", "plots", "report", "simulate"),
-        "patching",
+        *("patching", "pixel", "pixelplot"),
     },
 ]
 ROOM_OF = {name: number for number, room in enumerate(ROOMS) for name in room}

@@ -315,7 +315,7 @@ def combine_and_count(img_list, *args, **keywords):
 
 def _combine(img_list, arguments, ccdkwargs, tally=None):
     check_method(arguments["method"])
-    items = expand_inputs(img_list)
+    items = expand_inputs(img_list, unit=ccdkwargs.get("unit"))
     if _belongs_to_ccdproc(items, arguments["array_package"]):
         return _hand_over(items, arguments, ccdkwargs)
 
