@@ -136,8 +136,8 @@ def combine(
         NumPy.
     dtype : str or `numpy.dtype`, optional
         Type of the combined data, float64 by default. The computation does not depend
-        on it, except that float32 images with ``dtype="float32"`` stay in float32 until
-        their samples are summed (in float64) or sorted. Integers are truncated.
+        on it: sums and all that follows from them are in float64. Integers are
+        truncated.
     combine_uncertainty_function : callable, optional
         Scatter of the samples, called as ``f(stack, axis=0)`` with NaN for samples left
         out; divided by ``sqrt(n)``. By default the standard deviation (average and sum)

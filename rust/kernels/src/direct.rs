@@ -192,7 +192,8 @@ impl<'a, T: Work> Direct<'a, T> {
             Some(which) => self.center(which, kit, look, n, image),
         }
         if self.rounds {
-            kit.ops.inexact(image, &look.extremes, marks);
+            let about = if self.clip.is_some() { &*center } else { &*image };
+            kit.ops.inexact(about, &look.extremes, marks);
         } else if self.with_mad {
             for l in 0..LANES {
                 marks.0[l] |= u8::from(!look.spread.0[l].is_finite());
@@ -394,7 +395,8 @@ fn fillers(dtype: DType, big: bool, flip: u16, frames: usize) -> Vec<Vec<u8>> {
 fn is_common(clip: &Clip, frames: usize) -> bool {
     let about = match &clip.rule {
         Rule::Scatter { about, spread, levels } => {
-            let free = !matches!(spread, Spread::Std { ddof } if *ddof >= frames);
+            // With fewer the center's rounding would count more than `beyond` allows for.
+            let free = !matches!(spread, Spread::Std { ddof } if 4 * ddof > 3 * frames);
             (levels.is_none() && free).then_some(about)
         }
         Rule::Noise { about, frames } => {

@@ -374,11 +374,11 @@ pub fn any_outside<T: Work>(
 /// itself. Where no mark is, no sample is outside in double precision.
 ///
 /// With e = [`Work::EPSILON`], a sum of squares in the precision of the workspace is wrong by less
-/// than (n/2 + 6) e of itself, and the center that it is about by less than e (|c| + offset) and e
-/// times the distance of two neighbours, `offset` being what keys were less than samples; together
-/// with the rounding of the reference this changes s by less than (2n + 32) e of itself and
-/// 8 e (|c| + offset), and a distance from the center by less than 4 e (|c| + offset). A median
-/// distance is wrong by less than that.
+/// than (n + 2) e of itself, and the center that it is about by less than e (|c| + offset),
+/// `offset` being what keys were less than samples; together with the rounding of the reference
+/// this changes s by less than (2n + 32) e of itself and 8 e (|c| + offset), and a distance from
+/// the center by less than 4 e (|c| + offset). A median distance is wrong by less than that. The
+/// page "Numerical precision" of the documentation has the derivation.
 #[inline(always)]
 pub fn beyond<T: Work>(
     center: &Row<f64>,
@@ -392,9 +392,10 @@ pub fn beyond<T: Work>(
     marks: &mut Row<u8>,
 ) {
     let factor = T::convert(factor);
-    let (down, up) = (T::convert(limits.0), T::convert(limits.1));
+    let (down, up) = (T::down(limits.0), T::down(limits.1));
     let (slack, offset) = (T::convert(4.0 * T::EPSILON.f64()), T::convert(offset));
     let (tiny, huge) = (T::convert(T::SOUND.0), T::convert(T::SOUND.1));
+    let smallest = T::convert(T::SMALLEST);
     let mut s = *spread;
     if root {
         for l in 0..LANES {
@@ -404,7 +405,7 @@ pub fn beyond<T: Work>(
     for l in 0..LANES {
         let (min, max) = (extremes[0].0[l], extremes[1].0[l]);
         let c = T::convert(center.0[l]);
-        let wrong = slack * (offset + c.abs());
+        let wrong = slack * (offset + c.abs()) + smallest;
         let s = s.0[l] * factor - (wrong + wrong);
         let inside = (c - min + wrong <= down * s) & (max - c + wrong <= up * s);
         let sound = (spread.0[l] > tiny) & (spread.0[l] < huge);

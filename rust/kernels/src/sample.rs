@@ -105,6 +105,8 @@ macro_rules! convert {
             const EPSILON: Self;
             /// Sums of squares between these suffer neither underflow nor overflow that matters.
             const SOUND: (f64, f64);
+            /// The smallest normal number.
+            const SMALLEST: f64;
             /// |x|.
             fn abs(self) -> Self;
             /// The square root.
@@ -132,6 +134,7 @@ impl Work for f64 {
     const ZERO: Self = 0.0;
     const HALF: Self = 0.5;
     const EPSILON: Self = f64::EPSILON / 2.0;
+    const SMALLEST: f64 = f64::MIN_POSITIVE;
     const SOUND: (f64, f64) = (1e-280, 1e300);
     #[inline(always)]
     fn abs(self) -> Self {
@@ -166,6 +169,7 @@ impl Work for f32 {
     const ZERO: Self = 0.0;
     const HALF: Self = 0.5;
     const EPSILON: Self = f32::EPSILON / 2.0;
+    const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
     const SOUND: (f64, f64) = (1e-28, 1e37);
     #[inline(always)]
     fn abs(self) -> Self {
