@@ -1,5 +1,5 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
-"""What the benchmarks share: timing, the description of the machine, the table."""
+"""What the benchmarks share: timing, the description of the machine, the tables."""
 
 import argparse
 import csv
@@ -10,18 +10,23 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+WARM_UP = 0.02  # seconds
+
 
 def timed(call, number=1, warm=False):
     """
     Seconds of one of ``number`` calls; freeing the last result is not counted.
 
-    With ``warm``, one call more is made just before.
+    With ``warm``, calls are made for some time just before: systems need that to wake
+    the threads and to spread them over the processors.
     """
     gc.collect()
     gc.disable()
     try:
-        if warm:
+        awake = time.perf_counter() + WARM_UP
+        while warm:
             call()
+            warm = time.perf_counter() < awake
         start = time.perf_counter()
         for _ in range(number):
             result = call()
@@ -30,6 +35,15 @@ def timed(call, number=1, warm=False):
         gc.enable()
     del result
     return seconds / number
+
+
+def quickest(call, tries=3):
+    """
+    Seconds of the quickest of some calls in a row, after calls that wake the threads.
+
+    On a machine that others use as well, that is the one they disturbed least.
+    """
+    return min(timed(call, warm=k == 0) for k in range(tries))
 
 
 def in_turn(timers, repeats):
@@ -46,6 +60,11 @@ def positive(text):
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected an integer >= 1")
     return int(text)
+
+
+def not_negative(text):
+    """Read an integer from 0 on from the command line."""
+    return 0 if text == "0" else positive(text)
 
 
 def machine():
@@ -103,3 +122,13 @@ def write_csv(path, rows, found):
         writer = csv.DictWriter(file, [*rows[0], *found])
         writer.writeheader()
         writer.writerows(row | found for row in rows)
+
+
+def rst_table(header, lines):
+    """Lay out a simple table of reStructuredText."""
+    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
+    rule = "  ".join("=" * width for width in widths)
+    rows = [
+        "  ".join(map(str.ljust, line, widths)).rstrip() for line in (header, *lines)
+    ]
+    return "\n".join([rule, rows[0], rule, *rows[1:], rule, ""])

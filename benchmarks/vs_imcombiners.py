@@ -33,6 +33,7 @@ from _common import (
     machine,
     positive,
     print_found,
+    rst_table,
     timed,
     versions,
     write_csv,
@@ -45,6 +46,7 @@ THEIR_VERSION = "0.1.1"
 PACKAGES = {OURS: (OURS, "numpy"), THEIRS: (THEIRS, "reducers", "numpy")}
 
 SIGMA, MAXITERS = (3.0, 3.0), 5
+MEAN_CENTRED = "mean/std"
 WARM_UPS = 2
 
 # Calls of a microsecond are timed so many at a time.
@@ -86,9 +88,11 @@ class Case(NamedTuple):
 def workloads(size, median_size):
     """Return the cases, in lists by workload."""
     simple, clip = ("mean", "median"), ("sigclip mean", "sigclip median")
+    centred = (f"sigclip {MEAN_CENTRED} mean",)
     # Workload: dtypes, operations, routes.
     images = {
         "output": (simple + clip, ("Combiner", "ndcombine")),
+        "centred": (centred, ("Combiner", "ndcombine")),
         "prepared": (clip, ("kernel",)),
         "diagnostics": (clip, ("simple", "full", "chained")),
     }
@@ -145,6 +149,8 @@ def bind(package, case):
     rejector = None
     if case.operation.startswith("sigclip"):
         clip = {"sigma": SIGMA, "maxiters": MAXITERS}
+        if MEAN_CENTRED in case.operation:
+            clip["cenfunc"] = "mean"
         reject = {"reject": "sigclip", **clip}
         rejector = api.SigClip(**clip)
     match case.route:
@@ -408,7 +414,7 @@ def print_ranges(rows):
     groups = {}
     for row in rows:
         kind = "mean" if row["operation"] == "mean" else "median, sigclip"
-        if row["workload"] == "columns":
+        if row["workload"] in ("columns", "centred"):
             kind = "all"
         key = (row["workload"], row["depth"], kind, row["threads"])
         groups.setdefault(key, []).append(row["ratio"])
@@ -431,16 +437,6 @@ ROUTES = {
     "chained": "``Combiner(x).reject().combine``",
     "reduction": "``kernels.*_1d``",
 }
-
-
-def rst_table(header, lines):
-    """Lay out a simple table of reStructuredText."""
-    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
-    rule = "  ".join("=" * width for width in widths)
-    rows = [
-        "  ".join(map(str.ljust, line, widths)).rstrip() for line in (header, *lines)
-    ]
-    return "\n".join([rule, rows[0], rule, *rows[1:], rule, ""])
 
 
 def rst_tables(rows):
@@ -496,7 +492,7 @@ def parse():
     parser.add_argument(
         "--warm",
         action="store_true",
-        help="just before every timed call, make it once without timing",
+        help="just before every timed call, make it without timing for 20 ms",
     )
     names = list(workloads(1, 1))
     parser.add_argument(
