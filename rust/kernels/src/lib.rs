@@ -26,12 +26,14 @@
 //! `variances` (operations on rows of pixels), `look` (the same straight from the planes),
 //! [`dispatch`] (all of these for every instruction set), `estimate` (center and spread), `reject`,
 //! `statistic`, `outputs` (what goes out), `direct` (what to look for, and which columns that
-//! settles), `propagate` (what is made of variances and flags), `combine` (the verb). `pool`
+//! settles), `propagate` (what is made of variances and flags), `job` (what all blocks share),
+//! `load`, `steps` and `block` (a block from planes to products), `combine` (the verb). `pool`
 //! (threads) and `prefetch` (memory ahead of time) serve these; `grow` grows masks; `column` does
 //! one column in plain code, for the one-dimensional functions and as the truth for tests.
 
 #![deny(unsafe_code)]
 
+mod block;
 mod column;
 mod combine;
 mod direct;
@@ -39,6 +41,8 @@ pub mod dispatch;
 mod error;
 mod estimate;
 mod grow;
+mod job;
+mod load;
 mod look;
 mod order;
 mod outputs;
@@ -52,6 +56,7 @@ mod rows;
 pub mod sample;
 mod select;
 mod statistic;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod variances;

@@ -4,10 +4,11 @@
 //! The first pass runs over all lanes of the block. Few pixels need another one, so these are
 //! moved together into fewer vectors for the passes that follow.
 
-use std::ops::Deref;
-
 use crate::estimate::Kit;
 use crate::plan::{Center, Clip, Level, NanRule, Noise, Revert, Rule};
+use crate::reject::lanes::{
+    compact, gather, marked_lanes, retire, round_up, scatter, Lanes, LANE_NUMBERS,
+};
 use crate::reject::{count_back, output_flags, sample_flags, Report, HIGH, LOW};
 use crate::sample::{Row, Work, LANES};
 
@@ -35,36 +36,6 @@ pub(crate) struct Settled {
     pub n: Row<u32>,
     /// Their center, if it was asked for.
     pub center: Option<Row<f64>>,
-}
-
-/// The lanes in work: which columns of the block they are, and how many samples these have.
-struct Lanes {
-    origin: [u16; LANES],
-    width: usize,
-    n: Row<u32>,
-    /// Scatter of the image row, if the rule asks for it.
-    pooled: Row<f64>,
-}
-
-impl Lanes {
-    /// The column behind lane `j`.
-    fn column(&self, j: usize) -> usize {
-        usize::from(self.origin[j])
-    }
-
-    fn columns(&self) -> &[u16] {
-        &self.origin[..self.width]
-    }
-
-    /// Keeps only the lanes `kept`, in order.
-    fn keep(&mut self, kept: &[u16]) {
-        for (to, from) in kept.iter().map(|j| usize::from(*j)).enumerate() {
-            self.origin[to] = self.origin[from];
-            self.n.0[to] = self.n.0[from];
-            self.pooled.0[to] = self.pooled.0[from];
-        }
-        self.width = kept.len();
-    }
 }
 
 /// Clips the block `v`; `dense` is room for the columns that something happens to, and `pooled` the
@@ -481,17 +452,6 @@ impl Clipping<'_> {
 /// A row where nothing is known yet.
 const NO_NUMBER: [f64; LANES] = [f64::NAN; LANES];
 
-/// The lanes of a block.
-const LANE_NUMBERS: [u16; LANES] = {
-    let mut numbers = [0; LANES];
-    let mut l = 0;
-    while l < LANES {
-        numbers[l] = l as u16;
-        l += 1;
-    }
-    numbers
-};
-
 impl<T: Work> Pass<T> {
     /// Distance of a sample from the center in units of sigma, or as it is if sigma is 0.
     fn residual(&self, frame: usize, lane: usize, x: T) -> f64 {
@@ -606,83 +566,4 @@ pub(crate) fn roots(level: &Level, center: &Row<f64>) -> Row<f64> {
 /// The noise model at the center of every lane.
 fn sigma(noise: &Noise, center: &Row<f64>) -> Row<f64> {
     Row(center.0.map(|c| noise.sigma(c)))
-}
-
-/// Lanes in whole vectors.
-fn round_up(width: usize) -> usize {
-    (width + 15) & !15
-}
-
-/// Copies columns `origin` of `v` into the first lanes of `dense`, with absent samples beside them.
-fn gather<T: Work>(v: &[Row<T>], dense: &mut Vec<Row<T>>, origin: &[u16]) {
-    if dense.len() != v.len() {
-        dense.resize(v.len(), Row([T::NAN; LANES]));
-    }
-    let end = round_up(origin.len()).min(LANES);
-    for (to, from) in dense.iter_mut().zip(v) {
-        for (to, l) in to.0.iter_mut().zip(origin) {
-            *to = from.0[usize::from(*l)];
-        }
-        to.0[origin.len()..end].fill(T::NAN);
-    }
-}
-
-/// Moves the lanes `kept` to the front.
-fn compact<T: Work>(dense: &mut [Row<T>], kept: &[u16]) {
-    let end = round_up(kept.len()).min(LANES);
-    for row in dense {
-        for (to, from) in kept.iter().enumerate() {
-            row.0[to] = row.0[usize::from(*from)];
-        }
-        row.0[kept.len()..end].fill(T::NAN);
-    }
-}
-
-/// Some of the lanes of a block, in order.
-pub(crate) struct Chosen {
-    lanes: [u16; LANES],
-    len: usize,
-}
-
-impl Deref for Chosen {
-    type Target = [u16];
-
-    fn deref(&self) -> &[u16] {
-        &self.lanes[..self.len]
-    }
-}
-
-/// The lanes with a mark, which is 1, of the first `width`.
-pub(crate) fn marked_lanes(marks: &Row<u8>, width: usize) -> Chosen {
-    // Without branches: which lanes are marked cannot be foretold.
-    let (mut lanes, mut len) = ([0; LANES], 0);
-    for (lane, mark) in (0..).zip(&marks.0[..width]) {
-        lanes[len % LANES] = lane;
-        len += usize::from(*mark & 1);
-    }
-    Chosen { lanes, len }
-}
-
-/// Copies the lanes of `dense` that are not `kept` back to their columns.
-fn retire<T: Work>(dense: &[Row<T>], v: &mut [Row<T>], columns: &[u16], kept: &[u16]) {
-    let mut gone = Row::filled(1);
-    for j in kept {
-        gone.0[usize::from(*j)] = 0;
-    }
-    let gone = marked_lanes(&gone, columns.len());
-    for (from, to) in dense.iter().zip(v) {
-        for j in gone.iter() {
-            let j = usize::from(*j);
-            to.0[usize::from(columns[j])] = from.0[j];
-        }
-    }
-}
-
-/// Copies the first lanes of `dense` back to their columns.
-fn scatter<T: Work>(dense: &[Row<T>], v: &mut [Row<T>], origin: &[u16]) {
-    for (from, to) in dense.iter().zip(v) {
-        for (from, l) in from.0.iter().zip(origin) {
-            to.0[usize::from(*l)] = *from;
-        }
-    }
 }

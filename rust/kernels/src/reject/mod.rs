@@ -2,10 +2,12 @@
 
 mod clip;
 mod extrema;
+mod lanes;
 mod pclip;
 
-pub(crate) use clip::{clip, marked_lanes, roots, Settled};
+pub(crate) use clip::{clip, roots, Settled};
 pub(crate) use extrema::{extrema, range};
+pub(crate) use lanes::marked_lanes;
 pub(crate) use pclip::pclip;
 
 use crate::sample::{Row, Work, LANES};

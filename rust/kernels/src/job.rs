@@ -1,0 +1,101 @@
+//! What all blocks of a combination share.
+
+use crate::direct::{self};
+use crate::dispatch::{Looks, Ops, Simd};
+use crate::order::Comparators;
+use crate::plan::{NanRule, Plan, Step};
+use crate::plane::{Plane, Shape};
+use crate::propagate::Propagation;
+use crate::sample::{Work, LANES};
+
+/// All that the blocks share.
+pub(crate) struct Job<'a, T: Work> {
+    pub planes: &'a [Plane<'a>],
+    pub shape: &'a Shape,
+    pub plan: &'a Plan,
+    pub looks: Option<&'static Looks<T>>,
+    pub common: Option<direct::Common>,
+    pub ops: &'static Ops<T>,
+    pub wide: &'static Ops<f64>,
+    pub network: Comparators,
+    pub weights: Vec<f64>,
+    pub scaled: bool,
+    pub masked: bool,
+    pub weighted: bool,
+    /// For what needs variances.
+    pub propagation: Option<Propagation<'a>>,
+    /// Scatter of every image row, for every step that pools; else nothing.
+    pub pooled: Vec<Vec<f64>>,
+    /// Whether a step asks which lanes have a sample that is not finite.
+    pub spoils: bool,
+}
+
+impl<'a, T: Work> Job<'a, T> {
+    pub fn new(
+        planes: &'a [Plane<'a>],
+        shape: &'a Shape,
+        plan: &'a Plan,
+        level: Simd,
+        looks: Option<&'static Looks<T>>,
+    ) -> Self {
+        let scaled = planes.iter().any(|plane| !plane.is_unscaled());
+        Self {
+            planes,
+            shape,
+            plan,
+            looks,
+            common: direct::common(planes),
+            ops: Ops::at(level),
+            wide: Ops::at(level),
+            network: Comparators::new(planes.len()),
+            weights: planes.iter().map(|plane| plane.weight).collect(),
+            scaled,
+            masked: plan.ivar || planes.iter().any(|plane| plane.mask.is_some()),
+            weighted: plan.ivar
+                || plan.statistic.takes_weights()
+                    && planes.iter().any(|plane| plane.weights.is_some()),
+            propagation: None,
+            pooled: Vec::new(),
+            spoils: plan
+                .steps
+                .iter()
+                .any(|step| matches!(step, Step::Clip(clip) if clip.nan_rule != NanRule::Ignore)),
+        }
+    }
+}
+
+impl<'a, T: Work> Job<'a, T> {
+    /// Pixels from `start` to where the first plane reaches a cache line: reading whole lines of
+    /// many planes is quicker.
+    pub fn lead(&self, start: usize) -> usize {
+        let view = &self.planes[0].pixels;
+        let Some(first) = view.run(self.shape, start, 1) else { return 0 };
+        let (beside, size) = (first.as_ptr() as usize % 64, view.dtype().size());
+        if beside.is_multiple_of(size) {
+            (64 - beside) % 64 / size
+        } else {
+            0
+        }
+    }
+
+    /// The bytes of the block at `start` of every plane; returns whether they follow each other.
+    pub fn runs(&self, start: usize, bytes: &mut Vec<&'a [u8]>) -> bool {
+        bytes.clear();
+        bytes.extend(
+            self.planes.iter().map_while(|plane| plane.pixels.run(self.shape, start, LANES)),
+        );
+        bytes.len() == self.planes.len()
+    }
+
+    /// Whether any sample is masked, for `any.len()` pixels from `start` on.
+    pub fn any_masked(&self, start: usize, any: &mut [u8]) {
+        any.fill(0);
+        for mask in self.planes.iter().filter_map(|plane| plane.mask.as_ref()) {
+            mask.runs(self.shape, start, any.len(), |offset, bytes| {
+                for (any, byte) in any[offset..].iter_mut().zip(bytes) {
+                    *any |= *byte;
+                }
+            });
+        }
+    }
+}
