@@ -37,7 +37,7 @@ __all__ = [
 UNCERTAINTIES = ("empirical", "propagate", "noise", None)
 EXPOSURES = ("keep", "sum", "mean")
 
-
+# Words that the arguments take; any other text is a header keyword.
 NAMES = {
     "zero": ("mean", "median", "mode"),
     "scale": ("mean", "median", "mode", "exposure"),

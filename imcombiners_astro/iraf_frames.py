@@ -12,6 +12,7 @@ import numpy as np
 
 from imcombiners_astro import arguments as args
 from imcombiners_astro.errors import warn
+from imcombiners_astro.zeroscale import mode
 
 __all__ = ["STATISTICS", "Factors", "Frames", "checked_request", "resolve_factors"]
 
@@ -24,11 +25,6 @@ _COARSEST = 10
 
 # Shortest exposure, s.
 _SHORTEST = 0.001
-
-# The mode is looked for with a window of this width in steps of this size, both in
-# units of the range of the middle 70 per cent of the values.
-_WINDOW, _STEP = 0.1, 0.01
-_FEWEST_FOR_MODE = 10
 
 
 class Frames(NamedTuple):
@@ -319,29 +315,6 @@ def _statistic(frames, k, kind):
         raise ValueError(f"images: image {k} has no good pixel to take the {kind} of")
     if kind == "mean":
         return values.mean()
-    if kind == "median" or values.size < _FEWEST_FOR_MODE:
+    if kind == "median":
         return np.median(values)
-    return _mode(np.sort(values))
-
-
-def _mode(values):
-    """
-    Return the middle value of the fullest window over the middle of sorted values.
-
-    The windows are half-open; the first of the fullest ones counts, and the search ends
-    with the first window that reaches the last value.
-    """
-    first, last = 3 * values.size // 20, 17 * values.size // 20
-    width = values[last] - values[first]
-    if width == 0:
-        return values[first]
-    steps = np.full(int(1 / _STEP) + 2, _STEP * width)
-    steps[0] = values[first] - steps[1]  # one step before the first window
-    lows = np.add.accumulate(steps)[1:]
-    begin, end = (
-        np.clip(np.searchsorted(values, edges), first, last)
-        for edges in (lows, lows + _WINDOW * width)
-    )
-    reach = int(np.argmax(end >= last)) + 1
-    fullest = int(np.argmax((end - begin)[:reach]))
-    return values[(begin[fullest] + end[fullest]) // 2]
+    return mode(np.sort(values))

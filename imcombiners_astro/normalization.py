@@ -17,6 +17,7 @@ from astropy.units import Quantity, UnitConversionError
 
 from imcombiners_astro import arguments as args
 from imcombiners_astro.errors import UnusedOptionWarning, warn
+from imcombiners_astro.extras import NAMES
 from imcombiners_astro.headers import exposures, header_number, keyword_of
 from imcombiners_astro.options import checked_scale, checked_weights
 from imcombiners_astro.planes import default_threads
@@ -26,14 +27,9 @@ from imcombiners_astro.sections import (
     section_shape,
     section_text,
 )
-from imcombiners_astro.zeroscale import clipped, mean, sorted_median
+from imcombiners_astro.zeroscale import clipped, mean, mode, sorted_median
 
-__all__ = ["Normalization", "frame_numbers_by_name", "mode"]
-
-# The mode is looked for with a window of this width in steps of this size, both in
-# units of the range of the middle 70 per cent of the values, as in IRAF.
-_WINDOW, _STEP = 0.1, 0.01
-_FEWEST_FOR_MODE = 10
+__all__ = ["Normalization", "frame_numbers_by_name"]
 
 # Bytes of memory for each pixel of a section: its value, its badness, the good values
 # and, in double precision, the sorted ones and what the clipping makes of them.
@@ -81,58 +77,8 @@ class Normalization(NamedTuple):
         return (1.0 if self.scale is None else self.scale) / self.factor
 
 
-def mode(ordered):
-    """
-    Return the mode of values as IRAF's imcombine defines it.
-
-    Parameters
-    ----------
-    ordered : `~numpy.ndarray` (n,)
-        Values in ascending order, at least one.
-
-    Returns
-    -------
-    float
-        Of the middle 70 per cent of the values, the middle one of those in the fullest
-        of half-open windows, which are a tenth of their range wide and a hundredth
-        apart; the first one of the fullest counts. The median of fewer than 10 values.
-
-    References
-    ----------
-    ``ic_mode`` in ``icstat.gx`` of ``images.immatch.imcombine``, IRAF 2.17.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from imcombiners_astro.normalization import mode
-    >>> mode(np.repeat([0.0, 10, 11, 12, 50, 90], [5, 20, 40, 20, 5, 5]))
-    11.0
-    """
-    if ordered.size < _FEWEST_FOR_MODE:
-        return float(sorted_median(ordered))
-    first, last = 3 * ordered.size // 20, 17 * ordered.size // 20
-    width = ordered[last] - ordered[first]
-    if width == 0:
-        return float(ordered[first])
-    steps = np.full(int(1 / _STEP) + 2, _STEP * width)
-    steps[0] = ordered[first] - steps[1]  # one step before the first window
-    lows = np.add.accumulate(steps)[1:]
-    begin, end = (
-        np.clip(np.searchsorted(ordered, edges), first, last)
-        for edges in (lows, lows + _WINDOW * width)
-    )
-    reach = int(np.argmax(end >= last)) + 1
-    fullest = int(np.argmax((end - begin)[:reach]))
-    return float(ordered[(begin[fullest] + end[fullest]) // 2])
-
-
 _LEVELS = {"mean": mean, "median": sorted_median, "mode": mode}
-_WORDS = {
-    "zero": tuple(_LEVELS),
-    "scale": (*_LEVELS, "exposure"),
-    "weights": ("ivar", "exposure"),
-}
-_RESERVED = {word for words in _WORDS.values() for word in words}
+_RESERVED = {word for words in NAMES.values() for word in words}
 
 
 class _Request(NamedTuple):
@@ -145,7 +91,7 @@ class _Request(NamedTuple):
 def _request(name, value, frames):
     """Understand an argument."""
     if isinstance(value, str):
-        word, words = value.strip().lower(), _WORDS[name]
+        word, words = value.strip().lower(), NAMES[name]
         if word in words:
             return _Request("level" if word in _LEVELS else word, word)
         keyword = keyword_of(value)
@@ -336,7 +282,7 @@ def _from_headers(name, request, frames):
     """Return a number from every header; weights are checked."""
     if request.kind == "exposure":
         return exposures(frames, f"{name}='exposure'")
-    hint = f"other values of {name} are {', '.join(_WORDS[name])}"
+    hint = f"other values of {name} are {', '.join(NAMES[name])}"
     values = []
     for frame in frames:
         unit = frame.unit if name == "zero" else None

@@ -14,6 +14,12 @@ from imcombiners_astro.stacks import mask_threshold
 __all__ = ["frame_numbers", "resolve_zero_scale", "with_zero_scale"]
 
 
+# The mode is looked for with a window of this width in steps of this size, both in
+# units of the range of the middle 70 per cent of the values, as in IRAF.
+_WINDOW, _STEP = 0.1, 0.01
+_FEWEST_FOR_MODE = 10
+
+
 def mean(values):
     """Return the mean in double precision."""
     return np.mean(values, dtype=np.float64)
@@ -49,6 +55,51 @@ SORTED_CENTERS = {
     "median": sorted_median,
     "lmedian": sorted_lower_median,
 }
+
+
+def mode(ordered):
+    """
+    Return the mode of values as IRAF's imcombine defines it.
+
+    Parameters
+    ----------
+    ordered : `~numpy.ndarray` (n,)
+        Values in ascending order, at least one.
+
+    Returns
+    -------
+    float
+        Of the middle 70 per cent of the values, the middle one of those in the fullest
+        of half-open windows, which are a tenth of their range wide and a hundredth
+        apart; the first one of the fullest counts. The median of fewer than 10 values.
+
+    References
+    ----------
+    ``ic_mode`` in ``icstat.gx`` of ``images.immatch.imcombine``, IRAF 2.17.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from imcombiners_astro.zeroscale import mode
+    >>> mode(np.repeat([0.0, 10, 11, 12, 50, 90], [5, 20, 40, 20, 5, 5]))
+    11.0
+    """
+    if ordered.size < _FEWEST_FOR_MODE:
+        return float(sorted_median(ordered))
+    first, last = 3 * ordered.size // 20, 17 * ordered.size // 20
+    width = ordered[last] - ordered[first]
+    if width == 0:
+        return float(ordered[first])
+    steps = np.full(int(1 / _STEP) + 2, _STEP * width)
+    steps[0] = ordered[first] - steps[1]  # one step before the first window
+    lows = np.add.accumulate(steps)[1:]
+    begin, end = (
+        np.clip(np.searchsorted(ordered, edges), first, last)
+        for edges in (lows, lows + _WINDOW * width)
+    )
+    reach = int(np.argmax(end >= last)) + 1
+    fullest = int(np.argmax((end - begin)[:reach]))
+    return float(ordered[(begin[fullest] + end[fullest]) // 2])
 
 
 def clipped(values, *, sigma=3.0, maxiters=5, cenfunc="median", clip_cen=None, ddof=0):
