@@ -109,7 +109,7 @@ def count(cases, pixels):
         library = compile_requests(folder)
         words = ["valgrind", "--tool=callgrind", "--instr-atstart=no"]
         words += [f"--callgrind-out-file={folder}/counts", sys.executable, __file__]
-        words += ["--library", library, "--pixels", pixels]
+        words += ["--requests", library, "--pixels", pixels]
         # As arguments of their own, so that any subset of the cases may be counted.
         words += ["--one", *("|".join(map(str, case)) for case in cases)]
         done = subprocess.run(
@@ -209,7 +209,7 @@ def parse():
         "--depths", nargs="+", type=positive, default=DEPTHS, metavar="N"
     )
     found.add_argument("--pixels", type=positive, default=PIXELS, metavar="N")
-    found.add_argument("--library", help=argparse.SUPPRESS)
+    found.add_argument("--requests", help=argparse.SUPPRESS)
     found.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     options = found.parse_args()
     if options.pixels <= FEW_PIXELS:
@@ -225,7 +225,7 @@ def main():
     if options.one:
         cases = [text.split("|") for text in options.one]
         cases = [(operation, dtype, int(n)) for operation, dtype, n in cases]
-        count_here(options.library, cases, options.pixels)
+        count_here(options.requests, cases, options.pixels)
         return 0
     if not options.update and not options.file.exists():
         print(f"{options.file}: no such file; make it with --update", file=sys.stderr)
