@@ -1,5 +1,6 @@
 //! A first look at a block, straight from the planes: center, spread and extremes of every lane,
-//! without a copy of the samples. Nine lanes in ten need no more than that.
+//! without a copy of the samples. Most lanes need no more than that: of 31 Gaussian samples none is
+//! beyond 3 sigma in 92 lanes of 100.
 //!
 //! Every plane is read by an instruction of its own (the networks' code is straight-line), which is
 //! what lets the processor follow as many streams as there are frames. Loops run over lanes; all
