@@ -9,19 +9,18 @@ use crate::load::{
 };
 use crate::look::Look;
 use crate::outputs::{Outputs, Product, Spots};
-use crate::propagate::gather_flags;
+use crate::propagate::{all_flags, gather_flags, Beside, Bytes, Columns};
 use crate::reject::{self, sample_flags, Report};
 use crate::sample::{Row, Work, LANES};
 use crate::statistic::{self, widen, Weights};
 use crate::steps::{apply, pooled_row};
 
-/// Pixels of which the masks are read together.
-const MASKS: usize = 2048;
+/// Pixels of which the masks are read, and the constants written, together.
+const RUN: usize = 2048;
 
 pub(crate) fn blocks<T: Work>(job: &Job<T>, start: usize, len: usize, outputs: Outputs) {
-    // Variances and flags are read block by block.
-    let plain = job.propagation.is_none() && !outputs.wants(Product::Dq);
-    let looks = job.looks.zip(job.common).filter(|_| plain);
+    // A look has no use for weights of single samples.
+    let looks = job.looks.zip(job.common).filter(|_| !job.plan.ivar);
     let direct = looks.and_then(|(looks, common)| {
         Direct::new(looks, common, job.planes.len(), job.plan, &outputs)
     });
@@ -61,21 +60,26 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
     /// Combines the pixels `start .. start + len`, which are those of the outputs, by looking.
     fn look(&mut self, direct: &Direct<T>, start: usize, len: usize) {
         let job = self.job;
-        let mut pending = Pending::new(job.planes.len(), job.masked);
-        let mut bytes = Vec::with_capacity(job.planes.len());
-        // Which pixels have a mask is found for many at a time: short runs of as many masks as
-        // there are frames would be slow to read.
-        let (mut masked, mut masked_from) = (Vec::new(), 0);
+        let mut pending = Pending::new(job, &self.outputs);
+        let mut bytes = Bytes::default();
+        // Masks are read and constants written for many pixels at a time: short runs of as many
+        // planes as there are frames would be slow.
+        let (mut masked, mut filled, mut run) = (Vec::new(), 0, 0);
         let mut at = 0;
         while at < len {
             let lead = job.lead(start + at).min(len - at);
-            let whole = lead == 0 && len - at >= LANES && job.runs(start + at, &mut bytes);
-            if job.masked && whole && at + LANES > masked_from + masked.len() {
-                masked.resize(MASKS.min(len - at), 0);
-                masked_from = at;
-                job.any_masked(start + at, &mut masked);
+            let whole = lead == 0
+                && len - at >= LANES
+                && bytes.find(job.planes, job.shape, start + at, &pending.beside);
+            if whole && at + LANES > filled {
+                (run, filled) = (at, at + RUN.min(len - at));
+                direct.fill(run, filled - run, &mut self.outputs);
+                if job.masked {
+                    masked.resize(filled - run, 0);
+                    job.any_masked(start + run, &mut masked);
+                }
             }
-            let any = masked.get(at - masked_from..).unwrap_or_default();
+            let any = masked.get(at - run..).unwrap_or_default();
             if !whole || !self.glance(direct, &bytes, any, &mut pending, start, at) {
                 let here = if lead > 0 { lead } else { LANES.min(len - at) };
                 self.load(start, at, here);
@@ -92,32 +96,43 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
     fn glance(
         &mut self,
         direct: &Direct<T>,
-        bytes: &[&[u8]],
+        bytes: &Bytes,
         masked: &[u8],
         pending: &mut Pending<T>,
         start: usize,
         at: usize,
     ) -> bool {
+        let (job, kit) = (self.job, &self.kit);
         let Pending { look, seen, .. } = pending;
-        if !direct.block(bytes, &self.kit, look, seen) {
+        if !direct.block(&bytes.pixels, kit, look, seen) {
             return false;
         }
-        direct.store(seen, look, at, &mut self.outputs);
-        if self.job.masked {
-            self.kit.ops.mark_masked(masked, &mut seen.marks);
+        let combined = &mut seen.combined;
+        if let Some(propagation) = job.propagation.as_ref().filter(|p| p.wanted) {
+            let (n, image) = (&combined.n, &combined.image);
+            combined.uncertainty = propagation.uncertainty_of_all(kit, bytes, n, image);
         }
-        let marked = reject::marked_lanes(&pending.seen.marks, LANES);
+        if self.outputs.wants(Product::Dq) {
+            combined.dq = Some(all_flags(job.wide, job.planes, bytes));
+        }
+        direct.store(seen, look, at, &mut self.outputs);
+        if job.masked {
+            kit.ops.mark_masked(masked, &mut seen.marks);
+        }
+        // Full batches only: a part of one costs as much.
+        let marked = reject::marked_lanes(&seen.marks, LANES);
         let mut rest = &marked[..];
         while !rest.is_empty() {
-            let room = LANES - pending.spots.len();
-            let (now, later) = rest.split_at(rest.len().min(room));
-            direct.columns(bytes, now, &mut pending.columns, pending.spots.len());
+            let first = pending.spots.len();
+            let (now, later) = rest.split_at(rest.len().min(LANES - first));
+            direct.columns(&bytes.pixels, now, &mut pending.columns, first);
+            pending.beside.pick(job.wide, job.planes, bytes, now, first);
             // The masks of lanes that have any; all others are 0.
             if now.iter().any(|l| masked.get(usize::from(*l)).is_some_and(|any| *any != 0)) {
-                for (row, plane) in pending.masks.iter_mut().zip(self.job.planes) {
+                for (row, plane) in pending.masks.iter_mut().zip(job.planes) {
                     let Some(mask) = &plane.mask else { continue };
-                    mask.runs(self.job.shape, start + at, LANES, |offset, bytes| {
-                        for (to, l) in row.0[pending.spots.len()..].iter_mut().zip(now) {
+                    mask.runs(job.shape, start + at, LANES, |offset, bytes| {
+                        for (to, l) in row.0[first..].iter_mut().zip(now) {
                             if let Some(byte) = bytes.get(usize::from(*l).wrapping_sub(offset)) {
                                 *to = *byte;
                             }
@@ -148,7 +163,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
             let v = &mut pending.columns;
             let (absent, premasked) =
                 prepare(self.job, place, v, odd, &self.kit, &mut self.scratch, &mut self.report);
-            self.combine(place, v, absent, premasked);
+            self.combine(place, v, absent, premasked, Beside::Columns(&pending.beside));
             std::mem::swap(&mut self.scratch.masks, &mut pending.masks);
             for row in &mut pending.masks {
                 row.0.fill(0);
@@ -184,14 +199,22 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
                     &mut self.scratch,
                     &mut self.report,
                 );
-                self.combine(place, v, absent, premasked);
+                let beside = Beside::Planes(place.start, len);
+                self.combine(place, v, absent, premasked, beside);
             }
             self.stack = stack;
         }
     }
 
     /// Rejects and combines the samples of a block and writes the products.
-    fn combine(&mut self, place: Place, v: &mut [Row<T>], mut absent: bool, premasked: bool) {
+    fn combine(
+        &mut self,
+        place: Place,
+        v: &mut [Row<T>],
+        mut absent: bool,
+        premasked: bool,
+        beside: Beside,
+    ) {
         let Self { job, kit, scratch, report, outputs, .. } = self;
         let plan = job.plan;
         let w = place.len.next_multiple_of(16);
@@ -246,12 +269,11 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
         };
         let mut combined = statistic::combine(kit, plan, &weights, v, w, absent, settled);
         if let Some(propagation) = job.propagation.as_ref().filter(|p| p.wanted) {
-            let (at, n, image) = ((place.start, place.len), &combined.n, &combined.image);
-            combined.uncertainty = propagation.uncertainty(kit, &weights, v, at, n, image);
+            let (n, image) = (&combined.n, &combined.image);
+            combined.uncertainty = propagation.uncertainty(kit, &weights, v, (beside, w), n, image);
         }
         if outputs.wants(Product::Dq) {
-            let (ops, start) = (job.ops, place.start);
-            combined.dq = Some(gather_flags(ops, job.planes, job.shape, start, place.len, v));
+            combined.dq = Some(gather_flags(job.ops, job.planes, job.shape, (beside, w), v));
         }
         store(kit, v, &scratch.outside, &combined, report, place, outputs);
     }
@@ -262,6 +284,8 @@ struct Pending<T> {
     look: Look<T>,
     seen: Seen,
     columns: Vec<Row<T>>,
+    /// Their variances and flags, if they are needed.
+    beside: Columns,
     /// Their masks, if there are any.
     masks: Vec<Row<u8>>,
     /// Where they belong in the outputs.
@@ -269,11 +293,13 @@ struct Pending<T> {
 }
 
 impl<T: Work> Pending<T> {
-    fn new(frames: usize, masked: bool) -> Self {
+    fn new(job: &Job<T>, outputs: &Outputs) -> Self {
+        let frames = job.planes.len();
         let columns = vec![Row::filled(T::ZERO); frames];
-        let masks = if masked { vec![Row::filled(0); frames] } else { Vec::new() };
+        let masks = if job.masked { vec![Row::filled(0); frames] } else { Vec::new() };
         Self {
             masks,
+            beside: Columns::new(frames, job.propagation.as_ref(), outputs),
             look: Look::new(),
             seen: Seen::new(frames),
             columns,

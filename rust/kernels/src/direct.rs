@@ -107,7 +107,8 @@ impl<'a, T: Work> Direct<'a, T> {
             }
         }
         match plan.uncertainty {
-            None => {}
+            // The latter two need no more than the block has settled.
+            None | Some(Uncertainty::Propagate | Uncertainty::Noise) => {}
             Some(Uncertainty::StdError | Uncertainty::StdSum) => sights.push(Sight::Total),
             Some(Uncertainty::MadError)
                 if !lower && matches!(sights[..], [Sight::Ranks] | [Sight::Ranks, Sight::Mad]) =>
@@ -200,7 +201,7 @@ impl<'a, T: Work> Direct<'a, T> {
             }
         }
         match self.plan.uncertainty {
-            None => {}
+            None | Some(Uncertainty::Propagate | Uncertainty::Noise) => {}
             Some(Uncertainty::MadError) => {
                 let spread = Row(look.spread.0.map(|mad| mad.f64() * MAD_TO_STD));
                 *uncertainty = statistic::error_of(Uncertainty::MadError, spread, n);
@@ -343,25 +344,42 @@ impl<'a, T: Work> Direct<'a, T> {
         self.looks.columns(bytes, self.manner, lanes, out, at);
     }
 
-    /// Writes every product of a block of which all lanes are as seen.
-    pub fn store(&self, seen: &Seen, look: &Look<T>, at: usize, outputs: &mut Outputs) {
-        let (n, spots) = (&seen.combined.n, Spots::Run(at, LANES));
+    /// Writes what is the same for all pixels that are settled by a look.
+    pub fn fill(&self, at: usize, len: usize, outputs: &mut Outputs) {
         outputs.each(|product, buffer: &mut Buffer| match product {
-            Product::Image => buffer.put(spots, &seen.combined.image),
-            Product::Uncertainty => buffer.put(spots, &seen.combined.uncertainty),
-            Product::NUsed => buffer.put_counts(spots, n),
-            Product::Low => buffer.put(spots, &widen(&look.extremes[0], n)),
-            Product::Upp => buffer.put(spots, &widen(&look.extremes[1], n)),
-            Product::Std => buffer.put(spots, &seen.std),
-            Product::Nit => buffer.fill(at, LANES, 1),
+            Product::NUsed => buffer.fill(at, len, self.frames as u16),
+            Product::Nit => buffer.fill(at, len, 1),
             Product::Mask
-            | Product::Dq
             | Product::OutputFlags
             | Product::NRejectedLow
             | Product::NRejectedHigh
             | Product::MaskRej
             | Product::MaskThresh
-            | Product::SampleFlags => buffer.fill(at, LANES, 0),
+            | Product::SampleFlags => buffer.fill(at, len, 0),
+            Product::Image
+            | Product::Uncertainty
+            | Product::Low
+            | Product::Upp
+            | Product::Std
+            | Product::Dq => {}
+        });
+    }
+
+    /// Writes all else of a block of which all lanes are as seen.
+    pub fn store(&self, seen: &Seen, look: &Look<T>, at: usize, outputs: &mut Outputs) {
+        let (n, spots) = (&seen.combined.n, Spots::Run(at, LANES));
+        outputs.each(|product, buffer: &mut Buffer| match product {
+            Product::Image => buffer.put(spots, &seen.combined.image),
+            Product::Uncertainty => buffer.put(spots, &seen.combined.uncertainty),
+            Product::Low => buffer.put(spots, &widen(&look.extremes[0], n)),
+            Product::Upp => buffer.put(spots, &widen(&look.extremes[1], n)),
+            Product::Std => buffer.put(spots, &seen.std),
+            Product::Dq => {
+                if let Some(dq) = &seen.combined.dq {
+                    buffer.put_words(spots, dq);
+                }
+            }
+            _ => {}
         });
     }
 }

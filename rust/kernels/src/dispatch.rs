@@ -252,6 +252,10 @@ operations! {
     fn exchange(rows: &mut [Row<T>], w: usize, comparators: &[(u32, u32)]);
     /// Adds c v of one frame.
     fn add_variance(row: &Row<T>, variance: &Row<f64>, c: f64, w: usize, total: &mut Row<f64>);
+    /// Adds v of every frame.
+    fn add_all_variances(planes: &[&[u8]], dtype: DType, big: bool, total: &mut Row<f64>);
+    /// Copies variances of some lanes of one frame.
+    fn pick_variances(raw: &[u8], dtype: DType, big: bool, lanes: &[u16], row: &mut [f64]);
     /// Adds c w^2 v of one frame.
     fn add_weighted_variance(row: &Row<T>, variance: &Row<f64>, weight: &Row<f64>, c: f64,
         w: usize, total: &mut Row<f64>);
@@ -264,6 +268,8 @@ operations! {
     fn standard_errors(statistic: Statistic, n: &Row<u32>, norm: &Row<f64>, total: &mut Row<f64>);
     /// Reads flags.
     fn load_flags(raw: &[u8], dtype: DType, big: bool, row: &mut [u32]);
+    /// Copies flags of some lanes of one frame.
+    fn pick_flags(raw: &[u8], dtype: DType, big: bool, lanes: &[u16], row: &mut [u32]);
     /// Gathers the flags of the samples of one frame.
     fn or_flags(row: &Row<T>, flags: &Row<u32>, w: usize, all: &mut Row<u32>);
 }

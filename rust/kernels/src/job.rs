@@ -6,7 +6,7 @@ use crate::order::Comparators;
 use crate::plan::{NanRule, Plan, Step};
 use crate::plane::{Plane, Shape};
 use crate::propagate::Propagation;
-use crate::sample::{Work, LANES};
+use crate::sample::Work;
 
 /// All that the blocks share.
 pub(crate) struct Job<'a, T: Work> {
@@ -76,15 +76,6 @@ impl<'a, T: Work> Job<'a, T> {
         } else {
             0
         }
-    }
-
-    /// The bytes of the block at `start` of every plane; returns whether they follow each other.
-    pub fn runs(&self, start: usize, bytes: &mut Vec<&'a [u8]>) -> bool {
-        bytes.clear();
-        bytes.extend(
-            self.planes.iter().map_while(|plane| plane.pixels.run(self.shape, start, LANES)),
-        );
-        bytes.len() == self.planes.len()
     }
 
     /// Whether any sample is masked, for `any.len()` pixels from `start` on.

@@ -112,7 +112,11 @@ pub(crate) type Samples<'a, R, const N: usize> = [&'a [R; LANES]; N];
 pub(crate) fn planes<'a, S: Source, const N: usize>(
     planes: &[&'a [u8]],
 ) -> Option<Samples<'a, S::Raw, N>> {
-    let planes = <&[&[u8]; N]>::try_from(planes).ok()?;
+    lanes::<S, N>(planes.try_into().ok()?)
+}
+
+#[inline(always)]
+fn lanes<'a, S: Source, const N: usize>(planes: &[&'a [u8]; N]) -> Option<Samples<'a, S::Raw, N>> {
     let mut out = [S::lanes(planes[0])?; N];
     for (to, from) in out.iter_mut().zip(planes) {
         *to = S::lanes(from)?;
@@ -321,11 +325,7 @@ pub(crate) fn deep_total<S: Source>(
     let (chunks, rest) = planes.as_chunks::<TOGETHER>();
     for chunk in chunks {
         chunk.iter().for_each(|bytes| prefetch(bytes));
-        let mut lanes = [S::lanes(chunk[0])?; TOGETHER];
-        for (to, bytes) in lanes.iter_mut().zip(chunk) {
-            *to = S::lanes(bytes)?;
-        }
-        add::<S, TOGETHER>(&lanes, manner.flip, &mut sums, &mut largest);
+        add::<S, TOGETHER>(&lanes::<S, _>(chunk)?, manner.flip, &mut sums, &mut largest);
     }
     for bytes in rest {
         prefetch(bytes);
@@ -391,11 +391,30 @@ pub(crate) fn exact_squares<S: Source>(
     total: &mut Row<f64>,
 ) {
     *total = Row::filled(0.0);
-    for plane in planes {
-        let Some(plane) = S::lanes(plane) else { continue };
-        for l in 0..LANES {
-            let d = S::key(plane[l], manner.flip).value(manner.offset).f64() - about.0[l];
-            total.0[l] += d * d;
+    let (chunks, rest) = planes.as_chunks::<TOGETHER>();
+    for chunk in chunks {
+        add_squares::<S, TOGETHER>(chunk, manner, about, total);
+    }
+    for plane in rest {
+        add_squares::<S, 1>(&[plane], manner, about, total);
+    }
+}
+
+/// Adds (x - a)^2 of some planes, in order.
+#[inline(always)]
+fn add_squares<S: Source, const M: usize>(
+    planes: &[&[u8]; M],
+    manner: Manner,
+    about: &Row<f64>,
+    total: &mut Row<f64>,
+) {
+    let Some(lanes) = self::lanes::<S, M>(planes) else { return };
+    for l in 0..LANES {
+        let (mut sum, a) = (total.0[l], about.0[l]);
+        for plane in lanes {
+            let d = S::key(plane[l], manner.flip).value(manner.offset).f64() - a;
+            sum += d * d;
         }
+        total.0[l] = sum;
     }
 }

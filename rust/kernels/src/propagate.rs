@@ -23,6 +23,31 @@ pub(crate) struct Propagation<'a> {
     source: Source,
 }
 
+/// Where the variances and the flags of a block's samples are.
+#[derive(Clone, Copy)]
+pub(crate) enum Beside<'a> {
+    /// In the planes: the first pixel, and how many.
+    Planes(usize, usize),
+    /// Where the samples were copied together.
+    Columns(&'a Columns),
+}
+
+/// Variances and flags of columns from many blocks, frame by frame; nothing where none are needed.
+pub(crate) struct Columns {
+    variances: Vec<Row<f64>>,
+    flags: Vec<Row<u32>>,
+}
+
+/// The bytes of a block of every plane, where the block is whole and they follow each other.
+#[derive(Default)]
+pub(crate) struct Bytes<'a> {
+    pub pixels: Vec<&'a [u8]>,
+    /// Empty if there is no need of them.
+    variances: Vec<&'a [u8]>,
+    /// The same; those of a frame without flags are empty.
+    flags: Vec<&'a [u8]>,
+}
+
 /// Where the variances come from.
 enum Source {
     Planes,
@@ -91,11 +116,10 @@ impl<'a> Propagation<'a> {
         kit: &Kit<T>,
         weights: &Weights,
         v: &[Row<T>],
-        (start, len): (usize, usize),
+        (beside, w): (Beside, usize),
         n: &Row<u32>,
         image: &Row<f64>,
     ) -> Row<f64> {
-        let w = len.next_multiple_of(16);
         let weighted = self.statistic.is_weighted();
         let norm =
             if weighted { weighted_sums(kit, weights, v, w).1 } else { Row::filled(f64::NAN) };
@@ -110,7 +134,12 @@ impl<'a> Propagation<'a> {
                 Source::Models(models) => {
                     kit.wide.model_variance(&level, &models[k], w, &mut variance);
                 }
-                _ => self.load(k, kit.wide, start, len, &mut variance),
+                _ => match beside {
+                    Beside::Planes(start, len) => {
+                        self.load(k, kit.wide, start, len, &mut variance);
+                    }
+                    Beside::Columns(columns) => variance = columns.variances[k],
+                },
             }
             let c = self.transforms[k].square;
             match weights {
@@ -126,6 +155,45 @@ impl<'a> Propagation<'a> {
         }
         kit.wide.standard_errors(self.statistic, n, &norm, &mut total);
         total
+    }
+
+    /// The same where every sample of a block is used, with neither scale nor weight.
+    pub fn uncertainty_of_all<T: Work>(
+        &self,
+        kit: &Kit<T>,
+        bytes: &Bytes,
+        n: &Row<u32>,
+        image: &Row<f64>,
+    ) -> Row<f64> {
+        let none = Row::filled(f64::NAN);
+        let mut total = Row::filled(0.0);
+        if let Source::Models(models) = &self.source {
+            let (level, used) = (self.level(n, &none, image), Row::filled(0.0));
+            let mut variance = none;
+            for (k, model) in models.iter().enumerate() {
+                if k == 0 || *model != models[k - 1] {
+                    kit.wide.model_variance(&level, model, LANES, &mut variance);
+                }
+                kit.wide.add_variance(&used, &variance, 1.0, LANES, &mut total);
+            }
+        } else {
+            let mut rest = &bytes.variances[..];
+            let of = |plane: &Plane| plane.variance.as_ref().map(|v| (v.dtype(), v.big_endian()));
+            for alike in self.planes.chunk_by(|a, b| of(a) == of(b)) {
+                let here;
+                (here, rest) = rest.split_at(alike.len().min(rest.len()));
+                if let Some((dtype, big)) = of(&alike[0]) {
+                    kit.wide.add_all_variances(here, dtype, big, &mut total);
+                }
+            }
+        }
+        kit.wide.standard_errors(self.statistic, n, &none, &mut total);
+        total
+    }
+
+    /// Whether it needs the variances of the planes.
+    fn reads_planes(&self) -> bool {
+        matches!(self.source, Source::Planes)
     }
 
     /// What a single sample measured, if the result is what all of them say.
@@ -198,23 +266,107 @@ pub(crate) fn load_reals(
     });
 }
 
-/// All flags of the samples used in `len` pixels from `start` on.
+/// All flags of the samples used in a block.
 pub(crate) fn gather_flags<T: Work>(
     ops: &Ops<T>,
     planes: &[Plane],
     shape: &Shape,
-    start: usize,
-    len: usize,
+    (beside, w): (Beside, usize),
     v: &[Row<T>],
 ) -> Row<u32> {
     let (mut all, mut flags) = (Row::filled(0), Row::filled(0));
-    for (plane, row) in planes.iter().zip(v) {
+    for (k, (plane, row)) in planes.iter().zip(v).enumerate() {
         let Some(view) = &plane.flags else { continue };
-        view.runs(shape, start, len, |offset, bytes| {
-            prefetch_run(bytes, 2);
-            ops.load_flags(bytes, view.dtype(), view.big_endian(), &mut flags.0[offset..len]);
-        });
-        ops.or_flags(row, &flags, len.next_multiple_of(16), &mut all);
+        match beside {
+            Beside::Planes(start, len) => view.runs(shape, start, len, |offset, bytes| {
+                prefetch_run(bytes, 2);
+                ops.load_flags(bytes, view.dtype(), view.big_endian(), &mut flags.0[offset..len]);
+            }),
+            Beside::Columns(columns) => flags = columns.flags[k],
+        }
+        ops.or_flags(row, &flags, w, &mut all);
     }
     all
+}
+
+/// All flags of the samples of a block that are all used.
+pub(crate) fn all_flags(ops: &Ops<f64>, planes: &[Plane], bytes: &Bytes) -> Row<u32> {
+    let (mut all, mut flags, used) = (Row::filled(0), Row::filled(0), Row::filled(0.0));
+    for (plane, bytes) in planes.iter().zip(&bytes.flags) {
+        let Some(view) = &plane.flags else { continue };
+        prefetch_run(bytes, 2);
+        ops.load_flags(bytes, view.dtype(), view.big_endian(), &mut flags.0);
+        ops.or_flags(&used, &flags, LANES, &mut all);
+    }
+    all
+}
+
+impl<'a> Bytes<'a> {
+    /// Finds the block at `start`; returns whether it is whole.
+    pub fn find(
+        &mut self,
+        planes: &'a [Plane<'a>],
+        shape: &Shape,
+        start: usize,
+        beside: &Columns,
+    ) -> bool {
+        find(&mut self.pixels, planes, shape, start, |plane| Some(&plane.pixels))
+            && (beside.variances.is_empty()
+                || find(&mut self.variances, planes, shape, start, |plane| plane.variance.as_ref()))
+            && (beside.flags.is_empty()
+                || find(&mut self.flags, planes, shape, start, |plane| plane.flags.as_ref()))
+    }
+}
+
+/// The bytes of a block of one view of every plane; empty for planes that have none. Returns
+/// whether they follow each other everywhere.
+#[inline(always)]
+fn find<'a>(
+    to: &mut Vec<&'a [u8]>,
+    planes: &'a [Plane<'a>],
+    shape: &Shape,
+    start: usize,
+    view: impl Fn(&'a Plane<'a>) -> Option<&'a View<'a>>,
+) -> bool {
+    to.clear();
+    to.extend(planes.iter().map_while(|plane| match view(plane) {
+        Some(view) => view.run(shape, start, LANES),
+        None => Some(&[][..]),
+    }));
+    to.len() == planes.len()
+}
+
+impl Columns {
+    /// Room for what `propagation` and `outputs` need.
+    pub fn new(frames: usize, propagation: Option<&Propagation>, outputs: &Outputs) -> Self {
+        let variances = propagation.is_some_and(|p| p.wanted && p.reads_planes());
+        let flags = outputs.wants(Product::Dq);
+        Self {
+            variances: vec![Row::filled(0.0); if variances { frames } else { 0 }],
+            flags: vec![Row::filled(0); if flags { frames } else { 0 }],
+        }
+    }
+
+    /// Copies what belongs to the columns `lanes` of a block to the lanes from `at` on.
+    pub fn pick(
+        &mut self,
+        ops: &Ops<f64>,
+        planes: &[Plane],
+        bytes: &Bytes,
+        lanes: &[u16],
+        at: usize,
+    ) {
+        for ((row, plane), bytes) in self.variances.iter_mut().zip(planes).zip(&bytes.variances) {
+            if let Some(view) = &plane.variance {
+                let (dtype, big) = (view.dtype(), view.big_endian());
+                ops.pick_variances(bytes, dtype, big, lanes, &mut row.0[at..]);
+            }
+        }
+        for ((row, plane), bytes) in self.flags.iter_mut().zip(planes).zip(&bytes.flags) {
+            if let Some(view) = &plane.flags {
+                let (dtype, big) = (view.dtype(), view.big_endian());
+                ops.pick_flags(bytes, dtype, big, lanes, &mut row.0[at..]);
+            }
+        }
+    }
 }

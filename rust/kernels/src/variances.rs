@@ -4,6 +4,7 @@
 use std::f64::consts::{FRAC_1_PI, FRAC_PI_2, PI};
 
 use crate::plan::{Noise, Statistic};
+use crate::prefetch::prefetch_run;
 use crate::rows::{lanes, present};
 use crate::sample::{DType, Row, Work, LANES};
 
@@ -155,6 +156,80 @@ pub fn add_variance<T: Work>(
     }
 }
 
+/// Frames whose variances are added in one pass over the lanes.
+const TOGETHER: usize = 8;
+
+/// Adds the variances of a block of every plane, one frame after the other.
+#[inline(always)]
+pub fn add_all_variances(planes: &[&[u8]], dtype: DType, big: bool, total: &mut Row<f64>) {
+    match (dtype, big) {
+        (DType::F32, false) => add_reals(planes, |x| f64::from(f32::from_le_bytes(x)), total),
+        (DType::F32, true) => add_reals(planes, |x| f64::from(f32::from_be_bytes(x)), total),
+        (_, false) => add_reals(planes, f64::from_le_bytes, total),
+        (_, true) => add_reals(planes, f64::from_be_bytes, total),
+    }
+}
+
+#[inline(always)]
+fn add_reals<const SIZE: usize>(
+    planes: &[&[u8]],
+    value: impl Fn([u8; SIZE]) -> f64 + Copy,
+    total: &mut Row<f64>,
+) {
+    let (chunks, rest) = planes.as_chunks::<TOGETHER>();
+    for chunk in chunks {
+        add_some(chunk, value, total);
+    }
+    for plane in rest {
+        add_some(&[plane], value, total);
+    }
+}
+
+#[inline(always)]
+fn add_some<const SIZE: usize, const M: usize>(
+    planes: &[&[u8]; M],
+    value: impl Fn([u8; SIZE]) -> f64,
+    total: &mut Row<f64>,
+) {
+    let mut lanes = [&[[0; SIZE]; LANES]; M];
+    for (to, bytes) in lanes.iter_mut().zip(planes) {
+        prefetch_run(bytes, 2);
+        let Some(block) = bytes.as_chunks::<SIZE>().0.first_chunk() else { return };
+        *to = block;
+    }
+    for l in 0..LANES {
+        let mut sum = total.0[l];
+        for plane in lanes {
+            sum += real(value(plane[l]));
+        }
+        total.0[l] = sum;
+    }
+}
+
+/// Copies the variances of some lanes of a block of a plane.
+#[inline(always)]
+pub fn pick_variances(raw: &[u8], dtype: DType, big: bool, lanes: &[u16], row: &mut [f64]) {
+    match (dtype, big) {
+        (DType::F32, false) => pick(raw, |x| f64::from(f32::from_le_bytes(x)), lanes, row),
+        (DType::F32, true) => pick(raw, |x| f64::from(f32::from_be_bytes(x)), lanes, row),
+        (_, false) => pick(raw, f64::from_le_bytes, lanes, row),
+        (_, true) => pick(raw, f64::from_be_bytes, lanes, row),
+    }
+}
+
+#[inline(always)]
+fn pick<A, const SIZE: usize>(
+    raw: &[u8],
+    value: impl Fn([u8; SIZE]) -> A,
+    lanes: &[u16],
+    row: &mut [A],
+) {
+    let Some(block) = raw.as_chunks::<SIZE>().0.first_chunk::<LANES>() else { return };
+    for (to, l) in row.iter_mut().zip(lanes) {
+        *to = value(block[usize::from(*l) % LANES]);
+    }
+}
+
 /// Adds one frame's variances times `c` and its weights squared, where its samples are present.
 #[inline(always)]
 pub fn add_weighted_variance<T: Work>(
@@ -211,6 +286,18 @@ pub fn load_flags(raw: &[u8], dtype: DType, big: bool, row: &mut [u32]) {
         1 => each!(u8, 1),
         2 => each!(u16, 2),
         _ => each!(u32, 4),
+    }
+}
+
+/// Copies the flags of some lanes of a block of a plane.
+#[inline(always)]
+pub fn pick_flags(raw: &[u8], dtype: DType, big: bool, lanes: &[u16], row: &mut [u32]) {
+    match (dtype.size(), big) {
+        (1, _) => pick(raw, |x| u32::from(u8::from_ne_bytes(x)), lanes, row),
+        (2, false) => pick(raw, |x| u32::from(u16::from_le_bytes(x)), lanes, row),
+        (2, true) => pick(raw, |x| u32::from(u16::from_be_bytes(x)), lanes, row),
+        (_, false) => pick(raw, u32::from_le_bytes, lanes, row),
+        (_, true) => pick(raw, u32::from_be_bytes, lanes, row),
     }
 }
 

@@ -51,9 +51,50 @@ fn sample(random: &mut Random, family: u64, frame: usize) -> f64 {
     }
 }
 
+/// What belongs to the samples of a frame.
+struct Beside {
+    bytes: Vec<u8>,
+    dtype: DType,
+    big: bool,
+}
+
+impl Beside {
+    fn variances(random: &mut Random, pixels: usize, double: bool, big: bool, bad: u64) -> Self {
+        let mut bytes = Vec::new();
+        for _ in 0..pixels {
+            let mut x = 30.0 * random.uniform();
+            if bad > 0 && random.below(bad) == 0 {
+                x = [f64::NAN, f64::INFINITY, -1.0, 0.0][random.below(4) as usize];
+            }
+            let mut raw =
+                if double { x.to_le_bytes().to_vec() } else { (x as f32).to_le_bytes().to_vec() };
+            if big {
+                raw.reverse();
+            }
+            bytes.extend(raw);
+        }
+        Self { bytes, dtype: if double { DType::F64 } else { DType::F32 }, big }
+    }
+
+    fn flags(random: &mut Random, pixels: usize) -> Self {
+        let dtypes = [DType::U8, DType::I8, DType::U16, DType::I16, DType::U32, DType::I32];
+        let (dtype, big) = (dtypes[random.below(6) as usize], random.below(2) == 0);
+        let bytes = (0..pixels * dtype.size())
+            .map(|_| if random.below(50) == 0 { random.below(256) as u8 } else { 0 })
+            .collect();
+        Self { bytes, dtype, big }
+    }
+
+    fn view(&self, shape: &Shape) -> View<'_> {
+        View::new(&self.bytes, self.dtype, self.big, 0, &[], shape).unwrap()
+    }
+}
+
 struct Stack {
     bytes: Vec<Vec<u8>>,
     masks: Vec<Option<Vec<u8>>>,
+    variances: Vec<Beside>,
+    flags: Vec<Option<Beside>>,
     shape: Shape,
     dtype: DType,
     big: bool,
@@ -69,6 +110,8 @@ impl Stack {
         let hit = |rate: u64, random: &mut Random| rate > 0 && random.below(rate) == 0;
         let lead = random.below(9) as usize;
         let (mut bytes, mut masks) = (Vec::new(), Vec::new());
+        let (mut variances, mut flags) = (Vec::new(), Vec::new());
+        let (double, turned, bad) = (random.below(2) == 0, random.below(2) == 0, random.below(3));
         for frame in 0..frames {
             let mut plane = vec![0; lead * dtype.size()];
             for _ in 0..pixels {
@@ -88,6 +131,10 @@ impl Stack {
                 plane.extend(raw);
             }
             bytes.push(plane);
+            let odd_one = random.below(50) == 0;
+            let (double, turned) = (double != odd_one, turned != (random.below(50) == 0));
+            variances.push(Beside::variances(random, pixels, double, turned, 300 * bad));
+            flags.push((random.below(4) > 0).then(|| Beside::flags(random, pixels)));
             let some = masked > 0 && random.below(4) > 0;
             masks.push(some.then(|| (0..pixels).map(|_| u8::from(hit(masked, random))).collect()));
         }
@@ -97,7 +144,9 @@ impl Stack {
             bzero: 0.0,
             blank: None,
         });
-        Self { bytes, masks, shape: Shape::new(&[], pixels).unwrap(), dtype, big, fits }
+        flags[0] = Some(Beside::flags(random, pixels));
+        let shape = Shape::new(&[], pixels).unwrap();
+        Self { bytes, masks, variances, flags, shape, dtype, big, fits }
     }
 
     /// All products that `wanted` names, the planes being looked at unless `other_order`: then the
@@ -120,22 +169,26 @@ impl Stack {
                 plane.mask = self.masks[k]
                     .as_ref()
                     .map(|mask| View::contiguous(mask, DType::U8, &self.shape).unwrap());
+                plane.variance = Some(self.variances[k].view(&self.shape));
+                plane.flags = self.flags[k].as_ref().map(|flags| flags.view(&self.shape));
                 plane
             })
             .collect();
         let mut reals = vec![vec![7.0; pixels]; wanted.len()];
         let mut counts = vec![vec![7; pixels]; wanted.len()];
         let mut small = vec![vec![7; pixels]; wanted.len()];
+        let mut words = vec![vec![7; pixels]; wanted.len()];
         let mut cubes = vec![vec![vec![7; pixels]; frames]; wanted.len()];
         let mut outputs = Outputs::new();
-        let rooms = reals.iter_mut().zip(&mut counts).zip(&mut small).zip(&mut cubes);
-        for (product, (((real, count), small), cube)) in wanted.iter().zip(rooms) {
+        let rooms =
+            reals.iter_mut().zip(&mut counts).zip(&mut small).zip(&mut words).zip(&mut cubes);
+        for (product, ((((real, count), small), word), cube)) in wanted.iter().zip(rooms) {
             let buffer = match product.kind() {
                 Kind::Real => Buffer::F64(real),
                 Kind::Count => Buffer::U16(count),
                 Kind::Byte => Buffer::U8(small),
                 Kind::Cube => Buffer::Cube(cube.iter_mut().map(Vec::as_mut_slice).collect()),
-                Kind::Word => continue,
+                Kind::Word => Buffer::U32(word),
             };
             outputs.push(*product, buffer).unwrap();
         }
@@ -146,6 +199,7 @@ impl Stack {
                 let bits = |x: &f64| if x.is_nan() { 0 } else { (x + 0.0).to_bits() };
                 let mut all: Vec<u64> = reals[i].iter().map(bits).collect();
                 all.extend(counts[i].iter().map(|n| u64::from(*n)));
+                all.extend(words[i].iter().map(|n| u64::from(*n)));
                 all.extend(small[i].iter().map(|n| u64::from(*n)));
                 all.extend(cubes[i].iter().flatten().map(|n| u64::from(*n)));
                 all
@@ -174,10 +228,13 @@ fn draw_plan(random: &mut Random, single: bool) -> Plan {
         Some(Uncertainty::MadError),
         Some(Uncertainty::StdSum),
         Some(Uncertainty::Scatter),
-    ][random.below(5) as usize];
+        Some(Uncertainty::Propagate),
+        Some(Uncertainty::Noise),
+    ][random.below(7) as usize];
     let center = [Center::Mean, Center::Median, Center::LowerMedian][random.below(3) as usize];
     let about = [None, None, Some(Center::Mean), Some(center)][random.below(4) as usize];
     let noise = Noise { gain: 1.5, rdnoise: 3.0, snoise: 0.01, level: Level::SAME };
+    plan.noise = vec![noise; 1];
     let rule = match random.below(6) {
         0 | 1 => {
             let spread = Spread::Std { ddof: random.below(2) as usize };
@@ -211,15 +268,24 @@ fn a_look_changes_no_bit() {
             [DType::F32, DType::U16, DType::I16, DType::F64, DType::F32][random.below(5) as usize];
         let deep = random.below(5) == 0;
         let frames = 2 + random.below(if deep { 68 } else { 33 }) as usize;
-        let plan = draw_plan(&mut random, dtype != DType::F64);
+        let mut plan = draw_plan(&mut random, dtype != DType::F64);
+        if random.below(2) == 0 {
+            let noise = |_| Noise { gain: 1.0 + random.uniform(), ..plan.noise[0] };
+            plan.noise = (0..frames).map(noise).collect();
+        }
+        let propagates =
+            matches!(plan.uncertainty, Some(Uncertainty::Propagate | Uncertainty::Noise));
+        if plan.statistic.center().is_none() && plan.statistic != Statistic::Sum && propagates {
+            plan.statistic = Statistic::Mean;
+        }
         let wanted: Vec<Product> = Product::ALL
             .iter()
-            .filter(|product| product.kind() != Kind::Word)
             .filter(|product| **product != Product::Uncertainty || plan.uncertainty.is_some())
             .filter(|_| random.below(2) == 0)
             .copied()
             .collect();
-        let pixels = 1 + random.below(700) as usize;
+        let many = if random.below(10) == 0 { 6000 } else { 700 };
+        let pixels = 1 + random.below(many) as usize;
         let stack = Stack::draw(&mut random, frames, pixels, dtype);
         let looked = stack.combine(&plan, &wanted, false);
         let general = stack.combine(&plan, &wanted, true);
