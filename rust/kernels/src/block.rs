@@ -127,19 +127,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
             let (now, later) = rest.split_at(rest.len().min(LANES - first));
             direct.columns(&bytes.pixels, now, &mut pending.columns, first);
             pending.beside.pick(job.wide, job.planes, bytes, now, first);
-            // The masks of lanes that have any; all others are 0.
-            if now.iter().any(|l| masked.get(usize::from(*l)).is_some_and(|any| *any != 0)) {
-                for (row, plane) in pending.masks.iter_mut().zip(job.planes) {
-                    let Some(mask) = &plane.mask else { continue };
-                    mask.runs(job.shape, start + at, LANES, |offset, bytes| {
-                        for (to, l) in row.0[first..].iter_mut().zip(now) {
-                            if let Some(byte) = bytes.get(usize::from(*l).wrapping_sub(offset)) {
-                                *to = *byte;
-                            }
-                        }
-                    });
-                }
-            }
+            pending.mask(job, masked, now, start + at);
             pending.spots.extend(now.iter().map(|l| at + usize::from(*l)));
             if pending.spots.len() == LANES {
                 self.resolve(pending);
@@ -250,10 +238,12 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
             }
         }
         if let Some(before) = before {
-            let available = |k: usize, l: usize| before[k].0[l].f64().is_finite();
-            report.flag_if(sample_flags::ALGORITHM, sample_flags::INPUT_MASK, |k, l| {
-                available(k, l) && v[k].0[l].f64().is_nan()
-            });
+            for ((flags, before), after) in
+                report.samples.iter_mut().flatten().zip(&before).zip(&*v)
+            {
+                let (bit, except) = (sample_flags::ALGORITHM, sample_flags::INPUT_MASK);
+                kit.ops.flag_dropped(before, after, bit, except, flags);
+            }
         }
         if job.scaled && plan.transform_after {
             absent |= transform(job, v, w, report);
@@ -304,6 +294,32 @@ impl<T: Work> Pending<T> {
             seen: Seen::new(frames),
             columns,
             spots: Vec::with_capacity(LANES),
+        }
+    }
+
+    /// Notes the masks of the lanes `now` of the block at `start`, which are next in line, where
+    /// `masked` says that there are any; all others are 0.
+    fn mask(&mut self, job: &Job<T>, masked: &[u8], now: &[u16], start: usize) {
+        let mut hits = [(0, 0); LANES];
+        let mut n = 0;
+        for (to, l) in (self.spots.len()..LANES).zip(now) {
+            let l = usize::from(*l);
+            if masked.get(l).is_some_and(|any| *any != 0) {
+                hits[n] = (to, l);
+                n += 1;
+            }
+        }
+        if n > 0 {
+            for (row, plane) in self.masks.iter_mut().zip(job.planes) {
+                let Some(mask) = &plane.mask else { continue };
+                mask.runs(job.shape, start, LANES, |offset, bytes| {
+                    for (to, l) in &hits[..n] {
+                        if let Some(byte) = bytes.get(l.wrapping_sub(offset)) {
+                            row.0[*to] = *byte;
+                        }
+                    }
+                });
+            }
         }
     }
 }

@@ -196,6 +196,8 @@ operations! {
     fn drop_infinite(rows: &mut [Row<T>], w: usize);
     /// Drops samples that another stack lacks.
     fn drop_absent(rows: &mut [Row<T>], other: &[Row<T>], w: usize);
+    /// Flags dropped samples of one frame.
+    fn flag_dropped(before: &Row<T>, after: &Row<T>, bit: u8, except: u8, flags: &mut Row<u8>);
     /// Drops samples outside bounds; returns whether there were any.
     fn drop_outside(rows: &mut [Row<T>], w: usize, low: &Row<T>, high: &Row<T>) -> bool;
     /// Adds the numbers of samples outside bounds.

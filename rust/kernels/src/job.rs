@@ -5,6 +5,7 @@ use crate::dispatch::{Looks, Ops, Simd};
 use crate::order::Comparators;
 use crate::plan::{NanRule, Plan, Step};
 use crate::plane::{Plane, Shape};
+use crate::prefetch::prefetch;
 use crate::propagate::Propagation;
 use crate::sample::Work;
 
@@ -83,6 +84,7 @@ impl<'a, T: Work> Job<'a, T> {
         any.fill(0);
         for mask in self.planes.iter().filter_map(|plane| plane.mask.as_ref()) {
             mask.runs(self.shape, start, any.len(), |offset, bytes| {
+                prefetch(bytes);
                 for (any, byte) in any[offset..].iter_mut().zip(bytes) {
                     *any |= *byte;
                 }

@@ -255,11 +255,22 @@ impl Buffer<'_> {
         }
     }
 
-    /// Stores a byte per sample.
+    /// Stores a byte per sample. Zeros stay as they are at pixels on their own: a look has written
+    /// them.
     pub(crate) fn put_cube(&mut self, spots: Spots, row_of: impl Fn(usize) -> Row<u8>) {
-        if let Self::Cube(planes) = self {
-            for (k, plane) in planes.iter_mut().enumerate() {
-                spots.put(plane, &row_of(k).0, |x| x);
+        let Self::Cube(planes) = self else { return };
+        for (k, plane) in planes.iter_mut().enumerate() {
+            let row = row_of(k);
+            let Spots::Each(spots) = spots else {
+                spots.put(plane, &row.0, |x| x);
+                continue;
+            };
+            for (spots, bytes) in spots.chunks(8).zip(row.0.as_chunks::<8>().0) {
+                if u64::from_ne_bytes(*bytes) != 0 {
+                    for (at, byte) in spots.iter().zip(bytes) {
+                        plane[*at] = *byte;
+                    }
+                }
             }
         }
     }

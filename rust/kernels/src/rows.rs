@@ -69,6 +69,22 @@ pub fn drop_absent<T: Work>(rows: &mut [Row<T>], other: &[Row<T>], w: usize) {
     }
 }
 
+/// Sets `bit` in the flags of the samples of one frame that were dropped since `before`, but for
+/// those that have one of the flags `except`.
+#[inline(always)]
+pub fn flag_dropped<T: Work>(
+    before: &Row<T>,
+    after: &Row<T>,
+    bit: u8,
+    except: u8,
+    flags: &mut Row<u8>,
+) {
+    for l in 0..LANES {
+        let dropped = before.0[l].is_finite() & !present(after.0[l]);
+        flags.0[l] |= u8::from((flags.0[l] & except == 0) & dropped) * bit;
+    }
+}
+
 /// Drops the samples outside `low ..= high`; returns whether there were any.
 #[inline(always)]
 pub fn drop_outside<T: Work>(rows: &mut [Row<T>], w: usize, low: &Row<T>, high: &Row<T>) -> bool {

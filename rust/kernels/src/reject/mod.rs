@@ -127,14 +127,9 @@ impl Report {
 
     /// Flags the samples (frame, lane) for which `condition` holds.
     pub fn flag(&mut self, bit: u8, condition: impl Fn(usize, usize) -> bool) {
-        self.flag_if(bit, 0, condition);
-    }
-
-    /// The same, but for those that have one of the flags `except`.
-    pub fn flag_if(&mut self, bit: u8, except: u8, condition: impl Fn(usize, usize) -> bool) {
         for (k, row) in self.samples.iter_mut().flatten().enumerate() {
             for (l, flags) in row.0.iter_mut().enumerate() {
-                if *flags & except == 0 && condition(k, l) {
+                if condition(k, l) {
                     *flags |= bit;
                 }
             }
