@@ -5,7 +5,6 @@ use crate::dispatch::{Looks, Ops, Simd};
 use crate::order::Comparators;
 use crate::plan::{NanRule, Plan, Step};
 use crate::plane::{Plane, Shape};
-use crate::prefetch::prefetch;
 use crate::propagate::Propagation;
 use crate::sample::Work;
 
@@ -82,12 +81,15 @@ impl<'a, T: Work> Job<'a, T> {
     /// Whether any sample is masked, for `any.len()` pixels from `start` on.
     pub fn any_masked(&self, start: usize, any: &mut [u8]) {
         any.fill(0);
-        for mask in self.planes.iter().filter_map(|plane| plane.mask.as_ref()) {
-            mask.runs(self.shape, start, any.len(), |offset, bytes| {
-                prefetch(bytes);
-                for (any, byte) in any[offset..].iter_mut().zip(bytes) {
-                    *any |= *byte;
-                }
+        let masks = || self.planes.iter().filter_map(|plane| plane.mask.as_ref());
+        let len = any.len();
+        let runs: Option<Vec<_>> = masks().map(|mask| mask.run(self.shape, start, len)).collect();
+        if let Some(runs) = runs {
+            return self.ops.join_bytes(&runs, any);
+        }
+        for mask in masks() {
+            mask.runs(self.shape, start, len, |offset, bytes| {
+                self.ops.join_bytes(&[bytes], &mut any[offset..offset + bytes.len()]);
             });
         }
     }

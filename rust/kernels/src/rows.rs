@@ -6,6 +6,7 @@
 
 use crate::estimate::half_sum;
 use crate::order::{middle, Depth, Network, Order};
+use crate::prefetch::prefetch;
 use crate::sample::{Row, Work, LANES};
 
 /// Whole vectors only: lets the compiler drop the remainder of every loop.
@@ -30,6 +31,34 @@ pub fn transform<T: Work>(row: &mut Row<T>, w: usize, zero: f64, factor: f64, sc
         absent |= u32::from(!x.is_finite());
     }
     absent != 0
+}
+
+/// Joins bytes of several planes by OR, eight planes to a loop.
+#[inline(always)]
+pub fn join_bytes(planes: &[&[u8]], any: &mut [u8]) {
+    let (eights, rest) = planes.as_chunks::<8>();
+    for eight in eights {
+        join_some(eight, any);
+    }
+    for plane in rest {
+        join_some(&[plane], any);
+    }
+}
+
+#[inline(always)]
+fn join_some<const M: usize>(planes: &[&[u8]; M], any: &mut [u8]) {
+    if planes.iter().any(|plane| plane.len() < any.len()) {
+        return;
+    }
+    planes.iter().for_each(|plane| prefetch(plane));
+    let planes = planes.map(|plane| &plane[..any.len()]);
+    for i in 0..any.len() {
+        let mut byte = any[i];
+        for plane in planes {
+            byte |= plane[i];
+        }
+        any[i] = byte;
+    }
 }
 
 /// Marks the lanes whose mask byte is not zero.
@@ -66,6 +95,14 @@ pub fn drop_absent<T: Work>(rows: &mut [Row<T>], other: &[Row<T>], w: usize) {
         for l in 0..lanes(w) {
             row.0[l] = if present(other.0[l]) { row.0[l] } else { T::NAN };
         }
+    }
+}
+
+/// Marks the lanes where two rows are equal.
+#[inline(always)]
+pub fn mark_equal<T: Work>(a: &Row<T>, b: &Row<T>, marks: &mut Row<u8>) {
+    for l in 0..LANES {
+        marks.0[l] |= u8::from(a.0[l] == b.0[l]);
     }
 }
 
@@ -120,37 +157,22 @@ pub fn count_outside<T: Work>(
     }
 }
 
-/// Adds the numbers of samples at least `limits` units below and above the median; marks the lanes
-/// where rounding may decide. A sample counts once, as below.
+/// Marks the lanes whose smallest or largest sample may be `limits` units or more from the median,
+/// but for rounding.
 #[inline(always)]
-pub fn count_far<T: Work>(
-    rows: &[Row<T>],
-    w: usize,
+pub fn mark_far<T: Work>(
+    [min, max]: [&Row<T>; 2],
     median: &Row<f64>,
     unit: &Row<f64>,
     limits: (f64, f64),
-    below: &mut Row<u32>,
-    above: &mut Row<u32>,
-    near: &mut Row<u8>,
+    marks: &mut Row<u8>,
 ) {
-    let (mut down, mut up) = (Row::filled(0.0), Row::filled(0.0));
-    for l in 0..lanes(w) {
-        (down.0[l], up.0[l]) = (limits.0 * unit.0[l], limits.1 * unit.0[l]);
-    }
-    let slack = 1e-14;
-    for row in rows {
-        for l in 0..lanes(w) {
-            let x = row.0[l].f64();
-            let d = x - median.0[l];
-            let here = x.is_finite();
-            let under = here & (-d >= down.0[l]);
-            let over = here & (d >= up.0[l]) & !under;
-            below.0[l] += u32::from(under);
-            above.0[l] += u32::from(over);
-            let close = ((-d - down.0[l]).abs() <= slack * down.0[l])
-                | ((d - up.0[l]).abs() <= slack * up.0[l]);
-            near.0[l] |= u8::from(close);
-        }
+    for l in 0..LANES {
+        let down = limits.0 * unit.0[l] * (1.0 - 1e-14);
+        let up = limits.1 * unit.0[l] * (1.0 - 1e-14);
+        let below = median.0[l] - min.0[l].f64() >= down;
+        let above = max.0[l].f64() - median.0[l] >= up;
+        marks.0[l] |= u8::from(below | above);
     }
 }
 

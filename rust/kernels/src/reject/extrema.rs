@@ -2,7 +2,7 @@
 
 use crate::estimate::Kit;
 use crate::plan::{Extrema, ExtremaRule, Range};
-use crate::reject::{Report, Settled, HIGH, LOW};
+use crate::reject::{marked_lanes, Report, Settled, HIGH, LOW};
 use crate::sample::{Row, Work, LANES};
 
 /// Rejects the lowest and highest samples. Among equal ones the first frames go at the low end and
@@ -20,10 +20,9 @@ pub(crate) fn extrema<T: Work>(
     if step.low == 0 && step.high == 0 {
         return Settled { n, center: None };
     }
-    let (mut low, mut high) = ([0_usize; LANES], [0_usize; LANES]);
-    for l in 0..w {
-        let here = n.0[l] as usize;
-        (low[l], high[l]) = match step.rule {
+    // How many of so many samples.
+    let share = |here: usize| {
+        let (low, high) = match step.rule {
             ExtremaRule::Count => (step.low.min(here), step.high.saturating_sub(frames - here)),
             ExtremaRule::Fraction => {
                 let share =
@@ -31,10 +30,58 @@ pub(crate) fn extrema<T: Work>(
                 (share(step.low).min(here), share(step.high))
             }
         };
-        high[l] = high[l].min(here - low[l]);
-    }
+        (low, high.min(here - low))
+    };
     kit.sorted(v, w);
+    if !*absent && report.sides.is_none() {
+        return drop_alike(kit, v, w, share(frames), absent, report);
+    }
+    let (mut low, mut high) = ([0_usize; LANES], [0_usize; LANES]);
+    for l in 0..w {
+        (low[l], high[l]) = share(n.0[l] as usize);
+    }
     drop_ranks(kit, v, w, &n, &low, &high, absent, report)
+}
+
+/// The same as [`drop_ranks`] where all lanes are alike and have all samples.
+fn drop_alike<T: Work>(
+    kit: &Kit<T>,
+    v: &mut [Row<T>],
+    w: usize,
+    (low, high): (usize, usize),
+    absent: &mut bool,
+    report: &mut Report,
+) -> Settled {
+    let end = v.len() - high;
+    let n = Row::filled((end - low) as u32);
+    if low + high == 0 {
+        return Settled { n, center: None };
+    }
+    for l in 0..w {
+        report.n_low.0[l] += low as u32;
+        report.n_high.0[l] += high as u32;
+    }
+    let (mut bottom, mut top) = (Row::filled(T::INFINITY), Row::filled(T::NEG_INFINITY));
+    let mut tied = Row::filled(0);
+    if low < end {
+        (bottom, top) = (kit.rows[low], kit.rows[end - 1]);
+        if low > 0 {
+            kit.ops.mark_equal(&kit.rows[low - 1], &bottom, &mut tied);
+        }
+        if high > 0 {
+            kit.ops.mark_equal(&kit.rows[end], &top, &mut tied);
+        }
+        for l in 0..w {
+            bottom.0[l] = if tied.0[l] != 0 { T::NEG_INFINITY } else { bottom.0[l] };
+            top.0[l] = if tied.0[l] != 0 { T::INFINITY } else { top.0[l] };
+        }
+    }
+    kit.ops.drop_outside(v, w, &bottom, &top);
+    for l in marked_lanes(&tied, w).iter() {
+        drop_tied(kit, v, usize::from(*l), low, high);
+    }
+    *absent = true;
+    Settled { n, center: None }
 }
 
 /// Drops the `low` lowest and `high` highest of the `n` samples of every lane, whose order
