@@ -36,6 +36,7 @@ SHOWN = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 31)
 GROUPS = {
     "propagate": 'uncertainty="propagate"',
     "noise": 'uncertainty="noise"',
+    "scatter": 'uncertainty="scatter"',
     "outlier": "an outlier at every pixel, rejected by a noise model",
     "approximate": "where the formulas are approximations; no outliers",
     "empirical": 'uncertainty="empirical"',
@@ -75,6 +76,7 @@ class Case:
 def cases():
     """Return all cases."""
     sent, noise = {"uncertainty": "propagate"}, {"uncertainty": "noise", **CCD}
+    seen = {"uncertainty": "scatter"}
     median, total = {"method": "median"}, {"method": "sum"}
     model = {"rejectors": CcdClip(sigma=6), **CCD}
     rays = {"rejectors": CrReject(sigma=6), **CCD}
@@ -86,10 +88,14 @@ def cases():
         Case("propagate", 'average, weights="ivar"', sent | {"weights": "ivar"}, True),
         Case("propagate", "average, unequal errors", sent, True),
         Case("propagate", "median", sent | median),
+        Case("propagate", "median, unequal errors", sent | median, True),
         Case("propagate", "sum", sent | total),
         Case("noise", "average", noise),
         Case("noise", "median", noise | median),
         Case("noise", "sum", noise | total),
+        Case("scatter", "average", seen),
+        Case("scatter", "median", seen | median),
+        Case("scatter", "sum", seen | total),
         Case(name="average, propagate, CcdClip", keywords=sent | model, **struck),
         Case(
             name="median, propagate, CcdClip", keywords=sent | median | model, **struck
@@ -107,7 +113,6 @@ def cases():
         Case("approximate", "average, SigClip(3, mad)", sent | mad(3.0)),
         Case("approximate", "median, SigClip(3, mad)", sent | median | mad(3.0)),
         Case("approximate", "average, MinMaxClip(1, 1)", sent | extremes(), more=2),
-        Case("approximate", "median, unequal errors", sent | median, True),
         Case("empirical", "average"),
         Case("empirical", "median", median),
         Case("empirical", "sum", total),

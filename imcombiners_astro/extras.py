@@ -34,7 +34,7 @@ __all__ = [
     "values_by_name",
 ]
 
-UNCERTAINTIES = ("empirical", "propagate", "noise", None)
+UNCERTAINTIES = ("empirical", "scatter", "propagate", "noise", None)
 EXPOSURES = ("keep", "sum", "mean")
 
 # Words that the arguments take; any other text is a header keyword.

@@ -14,6 +14,7 @@ from astropy import units as u
 
 from imcombiners_astro.errors import UnusedOptionWarning, warn
 from imcombiners_astro.headers import header_number, keyword_of
+from imcombiners_astro.uncertainty import median_variance
 
 __all__ = [
     "GAIN_KEYWORDS",
@@ -378,16 +379,9 @@ def effective_noise(noise, method, normalization=None, unit_factors=None):
     per_level = np.sum(weights**2 * factor / gain) / total
     constant = np.sum(share * ((noise.readnoise / gain) ** 2 + zero / gain))
     if method == "median":
-        spread = _median_variance(n)
+        spread = float(median_variance(n))
         per_level, constant = per_level * spread, constant * spread
     effective = 1 / per_level
     return EffectiveNoise(
         float(effective), float(effective * math.sqrt(max(constant, 0.0)))
     )
-
-
-def _median_variance(n):
-    """Variance of the median of n normal samples, that of their mean being 1."""
-    if n <= 2:
-        return 1.0
-    return math.pi * n / (2 * (n + (math.pi / 2 - 1 if n % 2 else math.pi - 2)))

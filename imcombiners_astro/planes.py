@@ -128,13 +128,16 @@ class Plan:
     wsum            ``sqrt(sum(w**2 v))``
     wmean           ``sqrt(sum(w**2 v)) / abs(sum(w))``; "propagate" with
                     ``ivar``: ``1 / sqrt(sum(w))``
-    median, lmedian ``sqrt(sum(v) / n * f(n))``
+    median, lmedian ``sqrt(u * f(n))``
     =============== ==========================================================
 
     and NaN where n is 0, or where any v of them is NaN or negative. They are not
-    defined for other statistics. f(n) is the variance of the median of n normal
-    samples, ``pi / (2 (n + c))`` with c = pi/2 - 1 for odd and pi - 2 for even n
-    (the rule of SWarp; its root is within 3 % of the truth), and 1/n for n < 3.
+    defined for other statistics. u is the variance of a typical sample: the mean
+    ``m = sum(v) / n`` for n < 3, else ``((n - 1) h**2 + m) / n`` with the harmonic
+    mean ``h = n / sum(1 / sqrt(v))`` of the errors. f(n) is the
+    variance of the median of n normal samples, ``pi / (2 (n + c))`` with
+    c = pi/2 - 1 for odd and pi - 2 for even n (the rule of SWarp; its root is
+    within 3 % of the truth), and 1/n for n < 3.
     "lmedian" takes c = pi/2 - 1 for every n, and f(2) = 1 - 1/pi, the variance of
     the smaller of two samples.
 

@@ -21,6 +21,7 @@ from imcombiners_astro.uncertainty import (
     KnownUncertainty,
     call_uncertainty,
     known_uncertainty,
+    scatter_uncertainty,
     side_by_side,
 )
 
@@ -106,6 +107,8 @@ class Task:
         kind = options.extras.uncertainty
         if kind == "empirical":
             self.uncertainty = known_uncertainty(options)
+        elif kind == "scatter":
+            self.uncertainty = scatter_uncertainty(options.method)
         else:
             self.uncertainty = KnownUncertainty(kind)
         self.plans = make_plans(

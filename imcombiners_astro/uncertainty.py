@@ -12,6 +12,8 @@ __all__ = [
     "KnownUncertainty",
     "call_uncertainty",
     "known_uncertainty",
+    "median_variance",
+    "scatter_uncertainty",
     "side_by_side",
     "uncertainty_like",
 ]
@@ -29,16 +31,19 @@ class KnownUncertainty(NamedTuple):
         Whether it is NaN at every pixel where not all samples are used.
     times_n : bool
         Whether the error of the mean is still to be multiplied by the number used.
+    unbiased : {"mean", "median"} or None
+        Whether it is still to become the unbiased one, and of which statistic.
     """
 
     name: str | None
     nan: bool = False
     times_n: bool = False
+    unbiased: str | None = None
 
     @property
     def needs_n_used(self):
         """Whether `finish` needs the number of samples used."""
-        return self.nan or self.times_n
+        return self.nan or self.times_n or self.unbiased is not None
 
     def finish(self, sigma, n_used, n_frames):
         """Apply, in place, what the kernel leaves to do."""
@@ -46,6 +51,39 @@ class KnownUncertainty(NamedTuple):
             sigma *= n_used
         if self.nan:
             sigma[n_used < n_frames] = np.nan
+        if self.unbiased is not None:
+            n = n_used.astype(np.float64)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                square = n / (n - 1)
+                if self.unbiased == "median":
+                    square *= median_variance(n)
+                sigma *= np.sqrt(square)
+
+
+def median_variance(n):
+    """
+    Variance of the median of n normal samples, that of their mean being 1.
+
+    Parameters
+    ----------
+    n : array_like of float
+        Numbers of samples.
+
+    Returns
+    -------
+    float64 `~numpy.ndarray` of the shape of `n`
+        ``pi n / (2 (n + c))`` with c = pi/2 - 1 for odd and pi - 2 for even n (the rule
+        of SWarp), and 1 for n < 3.
+    """
+    n = np.asarray(n, np.float64)
+    c = np.where(n % 2 == 1, np.pi / 2 - 1, np.pi - 2)
+    return np.where(n < 3, 1.0, np.pi * n / (2 * (n + c)))
+
+
+def scatter_uncertainty(method):
+    """Return what the kernel does for the unbiased error from the scatter."""
+    name = "std_sum" if method == "sum" else "std_error"
+    return KnownUncertainty(name, unbiased="median" if method == "median" else "mean")
 
 
 def known_uncertainty(options):

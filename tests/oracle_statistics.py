@@ -228,7 +228,13 @@ def propagated(variances, transforms, weights, statistic):
     if statistic == "wmean":
         return ratio(root(total), abs(add_up(weights)))
     if statistic in ("median", "lmedian"):
-        return root(total / n * median_variance(n, statistic == "lmedian"))
+        typical = total / n
+        if n >= 3:
+            inverses = [1.0 / root(term) if term != 0.0 else math.inf for term in terms]
+            inverse = add_up(inverses)
+            harmonic = n / inverse if inverse != 0.0 else math.inf
+            typical = (harmonic * harmonic * (n - 1.0) + typical) / n
+        return root(typical * median_variance(n, statistic == "lmedian"))
     raise ValueError(f"not defined for {statistic!r}")
 
 

@@ -171,9 +171,10 @@ def combine(
     thresholds : (float, float), optional
         Lowest and highest value to use, each a number, a Quantity, or None for no
         limit. Samples outside, before ``zero`` and ``scale``, count as missing.
-    uncertainty : {"empirical", "propagate", "noise", None}, optional
-        From the scatter of the samples, as ccdproc; from the uncertainties of the
-        images; from gain and read noise; or none. See Notes.
+    uncertainty : {"empirical", "scatter", "propagate", "noise", None}, optional
+        From the scatter of the samples, as ccdproc, which is too small for few samples,
+        or unbiased; from the uncertainties of the images; from gain and read noise; or
+        none. See Notes.
     diagnostics : {None, "simple", "full"}, optional
         Whether to return a `~imcombiners_astro.CombinedCCDData`, which tells of every
         pixel and image what was rejected; with "full" also of every sample why.
@@ -241,9 +242,16 @@ def combine(
     of the images, or of the noise model at the level of the result, times
     ``(factor / scale)**2``) is ``sqrt(sum(v))`` for the sum and ``sqrt(sum(v)) / n``
     for the average, with weights ``sqrt(sum(w**2 * v)) / sum(w)``. That of the median
-    is ``sqrt(sum(v) / n * pi / (2 * (n + c)))`` with ``c = pi / 2 - 1`` for odd and
-    ``pi - 2`` for even n, and for n = 1 and 2 that of the average. Errors of zero
-    levels, scales and weights do not enter.
+    is ``sqrt(u * pi / (2 * (n + c)))`` with ``c = pi / 2 - 1`` for odd and ``pi - 2``
+    for even n and the variance u of a typical sample, ``((n - 1) * h**2 + m) / n``,
+    where ``m = sum(v) / n`` and ``h = n / sum(1 / sqrt(v))``; for n = 1 and 2 it is
+    that of the average. Errors of zero levels, scales and weights do not enter.
+
+    From the scatter, with the standard deviation s of the n samples used, divided by
+    n - 1 ("scatter"), the standard error is ``s / sqrt(n)`` for the average,
+    ``s * sqrt(n)`` for the sum and ``s * sqrt(pi / (2 * (n + c)))`` for the median; NaN
+    where one sample is left. "empirical" divides by n instead, and takes 1.4826 times
+    the median absolute deviation for the median.
 
     Examples
     --------

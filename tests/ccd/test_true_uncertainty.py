@@ -85,6 +85,7 @@ def test_weights_scales_and_unequal_errors(n):
         ratio(n, PROPAGATE | {"weights": rising}),
         ratio(n, PROPAGATE, scale=rising),
         ratio(n, PROPAGATE, sigma=np.linspace(5, 15, n)),
+        ratio(n, PROPAGATE | {"method": "median"}, sigma=np.linspace(5, 15, n)),
     ):
         assert found == pytest.approx(1, abs=0.03)
 
@@ -102,9 +103,14 @@ def test_noise_of_frames_at_several_levels(n, method):
     truth = 5000 * n if method == "sum" else 5000
     stated = np.mean(result.uncertainty.array**2)
     found = np.sqrt(stated / np.mean((result.data - truth) ** 2))
-    # The variances differ by a factor of 2: the rule for the median takes their mean,
-    # which is too large by 3 to 6 %, and so the error by 1.5 to 3 %.
-    assert found == pytest.approx(1, abs=0.045 if method == "median" else 0.03)
+    assert found == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize("n", DEPTHS)
+@pytest.mark.parametrize("method", ["average", "median", "sum"])
+def test_scatter_is_unbiased(n, method):
+    found = ratio(n, {"method": method, "uncertainty": "scatter"})
+    assert found == pytest.approx(1, abs=0.03)
 
 
 @pytest.mark.parametrize("n", DEPTHS)

@@ -62,6 +62,10 @@ def expected(method, variances, used, weights=None):
         if n == 0:
             continue
         w = np.ones(n) if weights is None else weights[column][at]
+        if method == "median" and n > 2:
+            harmonic = n / math.fsum(1 / np.sqrt(v))
+            typical = ((n - 1) * harmonic**2 + v.mean()) / n
+            v = np.full(n, typical)
         error = math.sqrt(math.fsum(w**2 * v))
         if method != "sum":
             error /= abs(math.fsum(w))
@@ -106,6 +110,32 @@ def test_propagation(method, weights, scaled, rejectors):
     other = combine(ccds, uncertainty=None, **call)
     assert other.uncertainty is None
     np.testing.assert_array_equal(other.data, result.data)
+
+
+@pytest.mark.parametrize("method", ["average", "median", "sum"])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_scatter(method, scaled):
+    ccds, _ = stack_with_errors()
+    call = {"method": method, "rejectors": CLIP, "diagnostics": "simple"}
+    if scaled:
+        call |= {"zero": ZERO, "scale": SCALE}
+    result = combine(ccds, uncertainty="scatter", **call)
+    values = np.array([ccd.data for ccd in ccds], float)
+    if scaled:
+        values = (values - cube(ZERO)) * cube(SCALE)
+    seen = 0
+    for place in np.ndindex(SHAPE):
+        column = (slice(None), *place)
+        x = values[column][~result.mask_rej[column]]
+        n, found = len(x), result.uncertainty.array[place]
+        if n < 2:
+            assert np.isnan(found)
+            continue
+        truth = np.std(x, ddof=1) / math.sqrt(n)
+        truth *= {"median": math.sqrt(median_factor(n)), "sum": n}.get(method, 1)
+        assert found == pytest.approx(truth, rel=1e-12)
+        seen += 1
+    assert seen > 10
 
 
 @pytest.mark.parametrize("method", ["average", "median", "sum"])

@@ -188,6 +188,8 @@ operations! {
     load: { u8, i8, u16, i16, u32, i32, u64, i64, f32, f64 }
     /// (x - zero) * factor / scale in place; returns whether any sample is now absent.
     fn transform(row: &mut Row<T>, w: usize, zero: f64, factor: f64, scale: f64) -> bool;
+    /// Joins bytes of several planes.
+    fn join_bytes(planes: &[&[u8]], any: &mut [u8]);
     /// Marks lanes with masked samples.
     fn mark_masked(mask: &[u8], marks: &mut Row<u8>);
     /// Drops masked samples.
@@ -196,6 +198,8 @@ operations! {
     fn drop_infinite(rows: &mut [Row<T>], w: usize);
     /// Drops samples that another stack lacks.
     fn drop_absent(rows: &mut [Row<T>], other: &[Row<T>], w: usize);
+    /// Marks lanes where two rows are equal.
+    fn mark_equal(a: &Row<T>, b: &Row<T>, marks: &mut Row<u8>);
     /// Flags dropped samples of one frame.
     fn flag_dropped(before: &Row<T>, after: &Row<T>, bit: u8, except: u8, flags: &mut Row<u8>);
     /// Drops samples outside bounds; returns whether there were any.
@@ -203,9 +207,9 @@ operations! {
     /// Adds the numbers of samples outside bounds.
     fn count_outside(rows: &[Row<T>], w: usize, low: &Row<T>, high: &Row<T>,
         below: &mut Row<u32>, above: &mut Row<u32>);
-    /// Counts samples far from the median.
-    fn count_far(rows: &[Row<T>], w: usize, median: &Row<f64>, unit: &Row<f64>,
-        limits: (f64, f64), below: &mut Row<u32>, above: &mut Row<u32>, near: &mut Row<u8>);
+    /// Marks lanes with samples far from the median.
+    fn mark_far(extremes: [&Row<T>; 2], median: &Row<f64>, unit: &Row<f64>, limits: (f64, f64),
+        marks: &mut Row<u8>);
     /// Counts samples.
     fn count(rows: &[Row<T>], w: usize, n: &mut Row<u32>);
     /// Sums samples.
@@ -254,6 +258,8 @@ operations! {
     fn exchange(rows: &mut [Row<T>], w: usize, comparators: &[(u32, u32)]);
     /// Adds c v of one frame.
     fn add_variance(row: &Row<T>, variance: &Row<f64>, c: f64, w: usize, total: &mut Row<f64>);
+    /// Adds 1 / sqrt(c v) of one frame.
+    fn add_inverse_roots(row: &Row<T>, variance: &Row<f64>, c: f64, w: usize, total: &mut Row<f64>);
     /// Adds v of every frame.
     fn add_all_variances(planes: &[&[u8]], dtype: DType, big: bool, total: &mut Row<f64>);
     /// Copies variances of some lanes of one frame.

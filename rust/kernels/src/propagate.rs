@@ -121,8 +121,8 @@ impl<'a> Propagation<'a> {
         image: &Row<f64>,
     ) -> Row<f64> {
         let weighted = self.statistic.is_weighted();
-        let norm =
-            if weighted { weighted_sums(kit, weights, v, w).1 } else { Row::filled(f64::NAN) };
+        let mut norm =
+            if weighted { weighted_sums(kit, weights, v, w).1 } else { Row::filled(0.0) };
         if matches!(self.source, Source::Weights) {
             return inverse_root(&norm, n);
         }
@@ -152,9 +152,16 @@ impl<'a> Propagation<'a> {
                 }
                 _ => kit.ops.add_variance(row, &variance, c, w, &mut total),
             }
+            if self.is_median() {
+                kit.ops.add_inverse_roots(row, &variance, c, w, &mut norm);
+            }
         }
         kit.wide.standard_errors(self.statistic, n, &norm, &mut total);
         total
+    }
+
+    fn is_median(&self) -> bool {
+        matches!(self.statistic, Statistic::Median | Statistic::LowerMedian)
     }
 
     /// The same where every sample of a block is used, with neither scale nor weight.
@@ -165,16 +172,28 @@ impl<'a> Propagation<'a> {
         n: &Row<u32>,
         image: &Row<f64>,
     ) -> Row<f64> {
-        let none = Row::filled(f64::NAN);
-        let mut total = Row::filled(0.0);
+        let (mut total, mut norm, mut variance) =
+            (Row::filled(0.0), Row::filled(0.0), Row::filled(0.0));
+        let used = Row::filled(0.0);
         if let Source::Models(models) = &self.source {
-            let (level, used) = (self.level(n, &none, image), Row::filled(0.0));
-            let mut variance = none;
+            let level = self.level(n, &norm, image);
             for (k, model) in models.iter().enumerate() {
                 if k == 0 || *model != models[k - 1] {
                     kit.wide.model_variance(&level, model, LANES, &mut variance);
                 }
                 kit.wide.add_variance(&used, &variance, 1.0, LANES, &mut total);
+                if self.is_median() {
+                    kit.wide.add_inverse_roots(&used, &variance, 1.0, LANES, &mut norm);
+                }
+            }
+        } else if self.is_median() {
+            for (bytes, plane) in bytes.variances.iter().zip(self.planes) {
+                let Some(view) = &plane.variance else { continue };
+                prefetch_run(bytes, 2);
+                let (dtype, big) = (view.dtype() as usize, view.big_endian());
+                kit.wide.load(dtype, big, bytes, &mut variance.0, 0);
+                kit.wide.add_variance(&used, &variance, 1.0, LANES, &mut total);
+                kit.wide.add_inverse_roots(&used, &variance, 1.0, LANES, &mut norm);
             }
         } else {
             let mut rest = &bytes.variances[..];
@@ -187,7 +206,7 @@ impl<'a> Propagation<'a> {
                 }
             }
         }
-        kit.wide.standard_errors(self.statistic, n, &none, &mut total);
+        kit.wide.standard_errors(self.statistic, n, &norm, &mut total);
         total
     }
 

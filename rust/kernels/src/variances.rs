@@ -95,15 +95,34 @@ fn median_variance(n: f64, odd: bool, lower: bool) -> f64 {
     }
 }
 
-/// Uncertainty of a statistic of n samples from `total`, sum v or sum w^2 v, and `norm`, sum w; NaN
-/// without samples.
+/// The variance that counts for the median of n samples, from sum v and sum 1/sigma. Where there are
+/// many it is the square of the harmonic mean of the sigmas, as what counts is how densely samples
+/// lie about the median; of one sample it is its own. In between this is an interpolation.
+#[inline(always)]
+fn typical_variance(n: f64, total: f64, inverse: f64) -> f64 {
+    let (mean, harmonic) = (total / n, n / inverse);
+    let many = harmonic * harmonic;
+    let all = (many * (n - 1.0) + mean) / n;
+    if n < 3.0 {
+        mean
+    } else {
+        all
+    }
+}
+
+/// Uncertainty of a statistic of n samples from `total`, sum v or sum w^2 v, and `norm`, sum w, or
+/// for medians sum 1/sqrt(v); NaN without samples.
 #[inline(always)]
 pub fn standard_error(statistic: Statistic, n: u32, total: f64, norm: f64) -> f64 {
     let (count, odd) = (f64::from(n), n % 2 == 1);
     let error = match statistic {
         Statistic::Mean => total.sqrt() / count,
-        Statistic::Median => (total / count * median_variance(count, odd, false)).sqrt(),
-        Statistic::LowerMedian => (total / count * median_variance(count, odd, true)).sqrt(),
+        Statistic::Median => {
+            (typical_variance(count, total, norm) * median_variance(count, odd, false)).sqrt()
+        }
+        Statistic::LowerMedian => {
+            (typical_variance(count, total, norm) * median_variance(count, odd, true)).sqrt()
+        }
         Statistic::Sum | Statistic::WeightedSum => total.sqrt(),
         Statistic::WeightedMean => {
             let error = total.sqrt() / norm.abs();
@@ -152,6 +171,27 @@ pub fn add_variance<T: Work>(
 ) {
     for l in 0..lanes(w) {
         let term = term(variance.0[l], c);
+        total.0[l] += if present(row.0[l]) { term } else { 0.0 };
+    }
+}
+
+/// 1/sigma of a sample; see [`term`].
+#[inline(always)]
+pub fn inverse_root(variance: f64, c: f64) -> f64 {
+    1.0 / term(variance, c).sqrt()
+}
+
+/// Adds one frame's 1/sigma, where its samples are present.
+#[inline(always)]
+pub fn add_inverse_roots<T: Work>(
+    row: &Row<T>,
+    variance: &Row<f64>,
+    c: f64,
+    w: usize,
+    total: &mut Row<f64>,
+) {
+    for l in 0..lanes(w) {
+        let term = inverse_root(variance.0[l], c);
         total.0[l] += if present(row.0[l]) { term } else { 0.0 };
     }
 }

@@ -38,16 +38,25 @@ pub(super) fn propagated(
         Statistic::WeightedSum => image / norm,
         _ => image,
     };
+    let variance = |k: usize| {
+        if kind == Uncertainty::Noise {
+            let noise = &plan.noise[k.min(plan.noise.len() - 1)];
+            Detector::new(noise, of(k).transform()).variance(level)
+        } else {
+            of(k).variance
+        }
+    };
     let total = frames().fold(0.0, |sum, k| {
         let (modifier, transform) = (of(k), of(k).transform());
-        let variance = if kind == Uncertainty::Noise {
-            Detector::new(&plan.noise[k.min(plan.noise.len() - 1)], transform).variance(level)
-        } else {
-            modifier.variance
-        };
         let weighted = plan.statistic.is_weighted();
         let c = if weighted { modifier.weight * modifier.weight } else { 1.0 };
-        sum + variances::term(variance, c * transform.square)
+        sum + variances::term(variance(k), c * transform.square)
     });
+    let norm = if matches!(plan.statistic, Statistic::Median | Statistic::LowerMedian) {
+        let inverse = |k: usize| variances::inverse_root(variance(k), of(k).transform().square);
+        frames().fold(0.0, |sum, k| sum + inverse(k))
+    } else {
+        norm
+    };
     standard_error(plan.statistic, n as u32, total, norm)
 }

@@ -56,14 +56,16 @@ fn every_level_propagates_the_same_bits() {
         wide.model_variance(&image, &detector, LANES, &mut variance);
         let mut mask = Row::filled(0);
         wide.inverse_variance(&image, 1.3, LANES, &mut weight, &mut mask);
-        let (mut total, mut weighted) = (Row::filled(0.0), Row::filled(0.0));
+        let (mut total, mut weighted, mut inverse) =
+            (Row::filled(0.0), Row::filled(0.0), Row::filled(0.0));
         for row in &v {
             ops.add_variance(row, &variance, 0.7, LANES, &mut total);
             ops.add_weighted_variance(row, &variance, &image, 0.7, LANES, &mut weighted);
+            ops.add_inverse_roots(row, &variance, 0.7, LANES, &mut inverse);
         }
         let error = |statistic| {
             let mut error = total;
-            wide.standard_errors(statistic, &n, &image, &mut error);
+            wide.standard_errors(statistic, &n, &inverse, &mut error);
             error
         };
         let (mean, median) = (error(Statistic::Mean), error(Statistic::Median));
@@ -98,9 +100,17 @@ fn formulas_of_propagation() {
         (Statistic::LowerMedian, 30, 0.227_2),
         (Statistic::Median, 31, 0.223_5),
     ] {
-        let ratio = error(statistic, n, f64::from(n), 0.0) / true_error;
+        let ratio = error(statistic, n, f64::from(n), f64::from(n)) / true_error;
         assert!((ratio - 1.0).abs() < 0.03, "{statistic:?} {n}: {ratio}");
     }
+    // Errors of 1, 1 and 100: a third of their mean square, the rest of their harmonic mean.
+    let (mean, harmonic) = (10_002.0 / 3.0, 3.0 / 2.01);
+    let typical = harmonic * harmonic * 2.0 / 3.0 + mean / 3.0;
+    let ratio = error(Statistic::Median, 3, 10_002.0, 2.01).powi(2) / typical;
+    let equal = error(Statistic::Median, 3, 3.0, 3.0).powi(2);
+    assert!((ratio / equal - 1.0).abs() < 1e-12);
+    // A sample without an error.
+    assert_eq!(error(Statistic::Median, 4, 0.0, f64::INFINITY), 0.0);
 }
 
 #[test]
