@@ -27,7 +27,7 @@ from imcombiners_astro.cli.groups import add_groups, check_groups, run_groups
 from imcombiners_astro.cli.names import assume_unit, check_names, expand_names
 from imcombiners_astro.cli.options import add_options, make_keywords
 from imcombiners_astro.cli.parsing import add_config, add_json, read_words
-from imcombiners_astro.cli.rejection import make_rejectors
+from imcombiners_astro.cli.rejection import describe_rejector, make_rejectors
 from imcombiners_astro.cli.report import (
     begin_report,
     check_report,
@@ -35,7 +35,6 @@ from imcombiners_astro.cli.report import (
     write_report,
 )
 from imcombiners_astro.files.combine import combine_and_count
-from imcombiners_astro.provenance import describe
 
 __all__ = ["add_files", "make_parser", "parse", "prepare", "run"]
 
@@ -112,19 +111,24 @@ output:
 {EXIT_CODES}"""
 
 
-def make_parser() -> Parser:
-    """Make the parser of ``imcombine combine``."""
+def make_parser(
+    prog: str = "imcombine",
+    usage: str = "FILES... -o OUT [options]",
+    description: str = DESCRIPTION,
+    epilog: str | None = None,
+) -> Parser:
+    """Make the parser of ``imcombine combine``, or of one with the same options."""
     parser = Parser(
-        prog="imcombine",
-        usage="imcombine FILES... -o OUT [options]",
-        description=DESCRIPTION,
-        epilog=EPILOG,
+        prog=prog,
+        usage=f"{prog} {usage}",
+        description=description,
+        epilog=EPILOG if epilog is None else epilog,
         add_help=False,
     )
     add_files(
         parser,
-        "the FITS file to write; with --groupby a directory, or a name "
-        "with {keyword} in it",
+        "the FITS file to write; with --groupby a directory, or a name with {keyword} "
+        "in it",
     )
     add_options(parser)
     add_groups(parser)
@@ -185,6 +189,8 @@ def prepare(options: argparse.Namespace) -> tuple[list[str], dict]:
         Keywords of `imcombiners_astro.combine`, with a unit if the files have none.
     """
     keywords = make_keywords(options)
+    # An empty list changes nothing but the header, which then names the files.
+    keywords.setdefault("rejectors", [])
     output = None if options.output is None else os.path.expanduser(options.output)
     files = expand_names(options.files, output)
     check_names(files, output)
@@ -295,4 +301,4 @@ def _steps(options):
         low, high = options.sigma_clip
         center, spread = options.center or "median", options.spread or "mad_std"
         steps.append(f"sigma clip -{low:g} +{high:g} ({center}, {spread})")
-    return steps + [describe(step) for step in make_rejectors(options) or ()]
+    return steps + [describe_rejector(step) for step in make_rejectors(options) or ()]

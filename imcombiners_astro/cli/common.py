@@ -161,13 +161,15 @@ def plain_messages(options: argparse.Namespace) -> Iterator[None]:
     as Python does it; with ``--quiet`` nothing is.
     """
     options.warnings = kept = []
+    # They are part of what the subcommand prints itself.
+    held = getattr(options, "hold_warnings", False)
     as_python_does = warnings.showwarning
 
     def show(message, category, filename, lineno, file=None, line=None):
         text = in_words_of_the_shell(str(message))
         if options.debug:
             as_python_does(message, category, filename, lineno, file, line)
-        elif not options.quiet and text not in kept:
+        elif not (options.quiet or held or text in kept):
             say(f"warning: {text}")
         if text not in kept:
             kept.append(text)

@@ -23,7 +23,14 @@ from imcombiners_astro.cli.values import (
     positive_pair,
 )
 
-__all__ = ["REJECTORS", "add_rejection", "keys_of", "make_rejectors", "parse_rejector"]
+__all__ = [
+    "REJECTORS",
+    "add_rejection",
+    "describe_rejector",
+    "keys_of",
+    "make_rejectors",
+    "parse_rejector",
+]
 
 #: Classes by the names they have here.
 REJECTORS = {
@@ -233,3 +240,22 @@ def _set_key(steps, option, key, value):
 
 class _Sides(tuple):
     """Limits that were given by --lsigma and --hsigma."""
+
+
+def describe_rejector(rejector: Any) -> str:
+    """Write a rejector with its limits, and with what is not at its default."""
+    shown = {}
+    for field in fields(rejector):
+        value = getattr(rejector, field.name)
+        if field.name == "sigma" or value != field.default:
+            shown[field.name] = value
+    name = next(n for n, cls in REJECTORS.items() if type(rejector) is cls)
+    values = (f"{key}={_shown(value)}" for key, value in shown.items())
+    return f"{name}:{','.join(values)}" if shown else name
+
+
+def _shown(value):
+    if isinstance(value, tuple):
+        first, *rest = map(_shown, value)
+        return first if set(rest) == {first} else ",".join([first, *rest])
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
