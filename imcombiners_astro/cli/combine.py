@@ -27,7 +27,11 @@ from imcombiners_astro.cli.groups import add_groups, check_groups, run_groups
 from imcombiners_astro.cli.names import assume_unit, check_names, expand_names
 from imcombiners_astro.cli.options import add_options, make_keywords
 from imcombiners_astro.cli.parsing import add_config, add_json, read_words
-from imcombiners_astro.cli.rejection import describe_rejector, make_rejectors
+from imcombiners_astro.cli.rejection import (
+    describe_rejector,
+    make_rejectors,
+    rejector_help,
+)
 from imcombiners_astro.cli.report import (
     begin_report,
     check_report,
@@ -39,10 +43,10 @@ from imcombiners_astro.files.combine import combine_and_count
 __all__ = ["add_files", "make_parser", "parse", "prepare", "run"]
 
 DESCRIPTION = """\
-Combine FITS images of one size, pixel by pixel, into one image: the average, the
-median or the sum, after rejecting what does not belong (cosmic rays, satellites,
-bad samples). Masked and NaN pixels are never used. Files are read in strips, so
-that hundreds of frames need no more memory than --mem-limit.
+Combine FITS images of one size, pixel by pixel, into one image: the average,
+the median or the sum, after rejecting what does not belong (cosmic rays,
+satellites, bad samples). Masked and NaN pixels are never used. Files are read
+in strips, so that hundreds of frames need no more memory than --mem-limit.
 """
 
 EPILOG = f"""\
@@ -53,8 +57,9 @@ commands:
   imcombine demo                         show on simulated frames what it does
   Each has a --help of its own.
 
+{rejector_help()}
 examples:
-  Everything in a directory, the mean after clipping at 3 sigma about the median:
+  Everything in a directory, the mean after clipping at 3 sigma:
     imcombine night/bias/ -o master_bias.fits --sigma-clip
 
   Master flat of a steady lamp: clipped, then each frame divided by its median:
@@ -66,12 +71,13 @@ examples:
 
   Sky-levelled science frames, cosmic rays rejected by the noise of the detector
   and one pixel around them, with diagnostics and a report:
-    imcombine sci_*.fits -o m51.fits --zero median --statsec '[100:900,100:900]' \\
-              --reject ccdclip:sigma=5,grow=1 --diagnostics simple --json m51.json
+    imcombine sci_*.fits -o m51.fits --zero median \\
+              --statsec '[100:900,100:900]' --reject ccdclip:sigma=5,grow=1 \\
+              --diagnostics simple --json m51.json
 
-  The same in IRAF's words:
+  In IRAF's words:
     imcombine input=@sci.txt output=m51.fits zero=median reject=ccdclip \\
-              lsigma=5 hsigma=5 gain=GAIN rdnoise=RDNOISE
+              lsigma=5 hsigma=5 grow=1 gain=GAIN rdnoise=RDNOISE
 
   One flat for each filter and exposure time, into the directory masters/:
     imcombine night/ -o masters/ --groupby filter,exptime --where imagetyp=flat
@@ -85,27 +91,28 @@ examples:
     overwrite = true
 
 files:
-  A directory stands for the FITS files in it (*.fits, *.fit, *.fts, also with .fz,
-  .gz or .bz2) in the order of their names, without OUT. A name with * ? or [ ] that
-  is not a file itself is a pattern (for names that the shell did not expand). @LIST
-  reads names, patterns or directories from the file LIST, one per line; empty lines
-  and lines that begin with # are skipped, names are relative to the current
-  directory, and @- reads standard input.
-  OUT is written only when all went well, under a temporary name in its directory
-  first; an existing OUT is kept unless --overwrite is given. It holds the image, a
-  mask (MASK: pixels with no sample left), the uncertainty (UNCERT) and the
-  diagnostics. A failure or Ctrl-C leaves nothing behind.
+  A directory stands for the FITS files in it (*.fits, *.fit, *.fts, also with
+  .fz, .gz or .bz2) in the order of their names, without OUT. A name with * ? or
+  [ ] that is not a file itself is a pattern (for names that the shell did not
+  expand). @LIST reads names, patterns or directories from the file LIST, one
+  per line; empty lines and lines that begin with # are skipped, names are
+  relative to the current directory, and @- reads standard input.
+  OUT is written only when all went well, under a temporary name in its
+  directory first; an existing OUT is kept unless --overwrite is given. It
+  holds the image, a mask (MASK: pixels with no sample left), the uncertainty
+  (UNCERT) and the diagnostics; its header names the files and the options. A
+  failure or Ctrl-C leaves nothing behind.
 
 IRAF:
-  Words NAME=VALUE with the names of IRAF's imcombine mean what they mean there, or
-  are refused with a hint at what to use (unless there is such a file). Options with
-  IRAF's names (--lsigma, --nlow, --rdnoise, ...) set single values and leave the
-  rest to the defaults of this command.
+  Words NAME=VALUE with the names of IRAF's imcombine mean what they mean there,
+  or are refused with a hint at what to use (unless there is such a file).
+  Options with IRAF's names (--lsigma, --nlow, --rdnoise, ...) set single values
+  and leave the rest to the defaults of this command.
 
 output:
-  The progress bar (if tqdm is installed) and the summary go to standard error, and
-  only if that is a terminal; --verbose gives the summary in any case. Nothing is
-  written to standard output but what --json - asks for.
+  The progress bar (if tqdm is installed) and the summary go to standard error,
+  and only if that is a terminal; --verbose gives the summary in any case.
+  Nothing is written to standard output but what --json - asks for.
 
 {ENVIRONMENT}
 {EXIT_CODES}"""

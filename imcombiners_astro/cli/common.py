@@ -8,6 +8,7 @@ import math
 import os
 import re
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -60,8 +61,8 @@ exit codes:
 ENVIRONMENT = """\
 environment:
   RAYON_NUM_THREADS   threads, where --threads is not given
-  IMCOMBINERS_SIMD    base, avx2 or avx512: instructions to use (default: the best
-                      there are; the result does not depend on it)
+  IMCOMBINERS_SIMD    base, avx2 or avx512: instructions to use (default: the
+                      best there are; the result does not depend on it)
   COLUMNS             width of this text and of the progress bar
 """
 
@@ -204,6 +205,14 @@ class Help(argparse.RawDescriptionHelpFormatter):
         if "\n" not in text.strip():
             return argparse.HelpFormatter._fill_text(self, text, width, indent)
         return super()._fill_text(text, width, indent)
+
+    def _split_lines(self, text, width):
+        return textwrap.wrap(
+            " ".join(text.split()),
+            width,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
 
     def _format_action_invocation(self, action):
         # "-o, --output OUT" as from Python 3.13 on.

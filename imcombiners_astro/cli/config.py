@@ -37,7 +37,9 @@ def find_config(words: Sequence[str]) -> str | None:
     return found
 
 
-def words_of_config(path: str, parser: Parser) -> tuple[list[str], list[str]]:
+def words_of_config(
+    path: str, parser: Parser, others: Parser | None = None
+) -> tuple[list[str], list[str]]:
     """
     Read a file of options.
 
@@ -47,6 +49,8 @@ def words_of_config(path: str, parser: Parser) -> tuple[list[str], list[str]]:
         A file in the format TOML.
     parser : Parser
         Which options there are.
+    others : Parser, optional
+        Its options are passed over.
 
     Returns
     -------
@@ -67,15 +71,11 @@ def words_of_config(path: str, parser: Parser) -> tuple[list[str], list[str]]:
         parser.error(f"{path}: {error.strerror}")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         parser.error(f"{path}: not a TOML file: {error}")
-    options = {
-        option[2:]: action
-        for action in parser._actions
-        for option in action.option_strings
-        if option.startswith("--") and option[2:] not in _NOT_IN_A_FILE
-    }
+    options = _options_of(parser)
+    passed_over = set() if others is None else set(_options_of(others)) - set(options)
     words = []
     for key, value in table.items():
-        if key == FILES:
+        if key == FILES or key in passed_over:
             continue
         if key not in options:
             near = difflib.get_close_matches(key, [*options, FILES], 1, 0.5)
@@ -90,6 +90,16 @@ def words_of_config(path: str, parser: Parser) -> tuple[list[str], list[str]]:
     if not all(isinstance(name, str) for name in files):
         parser.error(f"{path}: {FILES}: names of files are expected, found {files!r}")
     return words, files
+
+
+def _options_of(parser):
+    """Return the long options of a parser without the hyphens, and their actions."""
+    return {
+        option[2:]: action
+        for action in parser._actions
+        for option in action.option_strings
+        if option.startswith("--") and option[2:] not in _NOT_IN_A_FILE
+    }
 
 
 def _words(key, value, action):

@@ -28,10 +28,10 @@ from imcombiners_astro.simulate import SimulatedField
 __all__ = ["parse", "run"]
 
 DESCRIPTION = """\
-Simulate exposures of one star field (bias level, read noise, gain, sky, stars, hot
-pixels, cosmic rays), write them as FITS files into a temporary directory, combine
-them with sigma clipping, and print how far the result is from the true image,
-beside a plain average and a plain median of the same files.
+Simulate exposures of one star field (bias level, read noise, gain, sky, stars,
+hot pixels, cosmic rays), write them as FITS files into a temporary directory,
+combine them with sigma clipping, and print how far the result is from the true
+image, beside a plain average and a plain median of the same files.
 """
 
 EPILOG = f"""\

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from imcombiners_astro.atomic import check_free, replacing
+from imcombiners_astro.cli.combine import make_parser
 from imcombiners_astro.cli.common import (
     EXIT_CODES,
     Parser,
@@ -32,10 +33,10 @@ from imcombiners_astro.strip import fold
 __all__ = ["find_images", "parse", "run"]
 
 DESCRIPTION = """\
-Show the samples of one pixel of OUT, a file that imcombine has written, and what
-became of each. What OUT says of them depends on --diagnostics when it was made:
-`full` tells why a sample is not used, `simple` only whether. The samples themselves
-are looked up in the files that were combined.
+Show the samples of one pixel of OUT, a file that imcombine has written, and
+what became of each. What OUT says of them depends on --diagnostics when it was
+made: `full` tells why a sample is not used, `simple` only whether. The samples
+themselves are looked up in the files that were combined.
 """
 
 EPILOG = f"""\
@@ -45,14 +46,15 @@ examples:
   imcombine inspect master.fits 383 511 --numpy --images 'night1/*.fits'
 
 options of the combination:
-  Those that OUT was made with (or --config FILE) are needed to see the limits of the
-  rejection, and to read files with --hdu or --unit. For an OUT without diagnostics
-  the files are combined again with them, where they reject something.
+  Those that OUT was made with (or --config FILE) are needed to see the limits
+  of the rejection, and to read files with --hdu or --unit. For an OUT without
+  diagnostics the files are combined again with them, where they reject
+  something.
 
 files:
-  The files that were combined are found by the names in OUT (FRAMES, or IMCMB001 and
-  so on): as they are there, else in the current directory, else beside OUT; --images
-  names them where they are elsewhere.
+  The files that were combined are found by the names in OUT (FRAMES, or
+  IMCMB001 and so on): as they are there, else in the current directory, else
+  beside OUT; --images names them where they are elsewhere.
 
 {EXIT_CODES.replace(", and OUT is as it was", "")}"""
 
@@ -97,7 +99,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.set_defaults(files=None)
     add_options(parser)
     add_messages(parser)
-    return read_words(parser, words)
+    return read_words(parser, words, others=make_parser())
 
 
 def _index(text: str) -> int:
@@ -302,8 +304,8 @@ def _table(result, index, names, pixel, samples) -> str:
         columns["sample"] = [f"{value:.7g}" for value in samples]
         columns["- result"] = [f"{x:+.4g}" for x in samples - result.data[index]]
         note = (
-            "the file does not say which samples are used: combine with --diagnostics, "
-            "or give\nthe options of the combination again; samples are as in the files"
+            "samples are as in the files; which are used is not known: combine with "
+            "--diagnostics,\nor give the options of the combination again"
         )
     elif result.mask_rej is not None:
         unused = result.mask_rej[at]
@@ -328,9 +330,7 @@ def _table(result, index, names, pixel, samples) -> str:
             cell.rjust(width) if is_number else cell.ljust(width)
             for cell, width, is_number in zip(row, widths, right, strict=True)
         ).rstrip()
-        for row in zip(
-            *([name, *cells] for name, cells in columns.items()), strict=True
-        )
+        for row in rows
     ]
     lines = [f"  {line}" for line in lines]
     return "\n".join([*lines, "", note] if note else lines)

@@ -40,7 +40,9 @@ def add_json(group: argparse._ActionsContainer, what: str) -> None:
     )
 
 
-def read_words(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
+def read_words(
+    parser: Parser, words: Sequence[str], others: Parser | None = None
+) -> argparse.Namespace:
     """
     Read a command line with IRAF's words and a file of options.
 
@@ -51,6 +53,8 @@ def read_words(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
         positional argument ``files``.
     words : sequence of str
         The command line.
+    others : Parser, optional
+        Its options may be in a file of options, and have no effect.
 
     Returns
     -------
@@ -69,7 +73,7 @@ def read_words(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
         parser.error(str(error))
     defaults, files = [], []
     if (path := find_config(rest)) is not None:
-        defaults, files = words_of_config(path, parser)
+        defaults, files = words_of_config(path, parser, others)
         # Alone first: then an error is known to be one of the file.
         parser.source = path
         parser.parse_args(join_numbers(defaults))

@@ -25,20 +25,22 @@ from imcombiners_astro.files.output import check_output
 __all__ = ["parse", "run"]
 
 DESCRIPTION = """\
-Show what `imcombine` would do with the same words: put `plan` in front of them.
-Printed are the size of the images, what is rejected and how, how often the files are
-read, strips, memory, open files, the time it will take, what the library warns about,
-and what would stop it. Nothing is written.
+Show what `imcombine` would do with the same words: put `plan` in front of
+them. Printed are the size of the images, what is rejected and how, how often
+the files are read, strips, memory, open files, the time it will take, what is
+to be warned about, and what would stop it. Nothing is written but what --json
+asks for.
 """
 
 EPILOG = f"""\
 time:
-  The combination is begun and stopped after some strips (of up to 1 s); the time of
-  the others is that of the strips tried. Zero levels and scales that are measured on
-  the frames are measured on two of them. Writing OUT is not included. Files that
-  are in the cache of the system now, and will not be then, take longer.
+  The combination is begun and stopped after some strips (of up to 1 s); the
+  time of the others is that of the strips tried. Zero levels and scales that
+  are measured on the frames are measured on two of them. Writing OUT is not
+  included. Files that are in the cache of the system now, and will not be
+  then, take longer.
 
-{EXIT_CODES.replace("and OUT is as it was", "or the combination would fail")}"""
+{EXIT_CODES.replace("and OUT is as it was", "or OUT cannot be made")}"""
 
 DEFAULT_LIMIT = 16e9
 

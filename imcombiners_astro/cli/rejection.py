@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
+import textwrap
 from dataclasses import fields
 from typing import Any
 
@@ -30,6 +31,7 @@ __all__ = [
     "keys_of",
     "make_rejectors",
     "parse_rejector",
+    "rejector_help",
 ]
 
 #: Classes by the names they have here.
@@ -123,6 +125,29 @@ _KEYS = {
 }
 
 
+_ABOUT_KEYS = """\
+  Limits are one number or two (low,high); none stands for no limit of passes,
+  of samples or of growth. The documentation of the classes says what keys mean.
+"""
+
+
+def rejector_help() -> str:
+    """List the rejectors with their keys and defaults, for the help."""
+    text = "rejectors (--reject) with their keys and defaults:\n"
+    for name, cls in REJECTORS.items():
+        keys = " ".join(f"{f.name}={_shown(f.default)}" for f in fields(cls))
+        text += textwrap.fill(
+            keys,
+            78,
+            initial_indent=f"  {name:<12}",
+            subsequent_indent=" " * 14,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        text += "\n"
+    return text + _ABOUT_KEYS
+
+
 def add_rejection(parser: argparse.ArgumentParser) -> None:
     """Add the options of all ways to reject."""
     names = ", ".join(REJECTORS)
@@ -138,9 +163,7 @@ def add_rejection(parser: argparse.ArgumentParser) -> None:
         type=parse_rejector,
         metavar="NAME[:KEY=VALUE,...]",
         help=f"a step: {names}, or none; several in their order. Keys are the "
-        "parameters of the class of that name in the library, for example "
-        "--reject sigclip:sigma=3,2.5,maxiters=none,stdfunc=mad,grow=1.5. Without a "
-        "key its default holds",
+        "listed below; for example sigclip:sigma=3,2.5,stdfunc=mad",
     )
     for name, (_, kind, metavar, text) in _KEYS.items():
         group.add_argument(f"--{name}", type=kind, metavar=metavar, help=text)
