@@ -116,7 +116,9 @@ WORDS = {
 }
 # Those that no other word of a message looks like.
 _NO_OTHER_WORD = frozenset(
-    name for name in WORDS if "_" in name or name in ("rejectors", "statsec")
+    name
+    for name in WORDS
+    if "_" in name or name in ("readnoise", "rejectors", "snoise", "statsec")
 )
 
 
