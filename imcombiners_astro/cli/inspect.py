@@ -69,10 +69,10 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         add_help=False,
     )
     group = parser.add_argument_group("pixel")
-    group.add_argument("output", metavar="OUT", help="the combined file")
+    group.add_argument("output", nargs="?", metavar="OUT", help="the combined file")
     group.add_argument(
         "pixel",
-        nargs="+",
+        nargs="*",
         type=_index,
         metavar="X Y",
         help="the pixel as in FITS: column and row, from 1 (and further axes)",
@@ -99,7 +99,10 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.set_defaults(files=None)
     add_options(parser)
     add_messages(parser)
-    return read_words(parser, words, others=make_parser())
+    options = read_words(parser, words, others=make_parser())
+    if not options.pixel:
+        parser.error("the following arguments are required: OUT, X, Y")
+    return options
 
 
 def _index(text: str) -> int:

@@ -209,7 +209,7 @@ def _text(report, options):
             ("open files", f"limit {open_files['limit']}, {open_files['files']} frames")
         )
     if seconds := report["time"]:
-        rows.append(("time", _time_text(seconds, strips)))
+        rows.append(("time", _time_text(seconds, strips, len(report["passes"]))))
     rows.append(("output", report["output"] or "(not given)"))
     return format_rows(rows)
 
@@ -230,9 +230,9 @@ def _rejections(options):
     return found + [describe_rejector(step) for step in make_rejectors(options) or ()]
 
 
-def _time_text(seconds, strips):
+def _time_text(seconds, strips, n_passes):
     parts = [f"headers {seconds['opening']:.2g}"]
-    if seconds["statistics"]:
+    if n_passes > 2:
         parts.append(f"statistics {seconds['statistics']:.2g}")
     parts.append(f"combination {seconds['combining']:.2g}")
     tried, number = seconds["strips_tried"], strips["number"]

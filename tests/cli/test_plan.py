@@ -175,7 +175,7 @@ def test_many_strips_are_not_all_tried(tmp_path, monkeypatch, capsys):
     for k in range(5):
         image = np.full((2000, 64), k, "u2")
         fits.writeto(f"{k}.fits", image, fits.Header({"BUNIT": "adu"}))
-    words = ["?.fits", "--mem-limit", "2.25M", "--method", "median", "--json", "-"]
+    words = ["?.fits", "--mem-limit", "500k", "--method", "median", "--json", "-"]
     assert main(["plan", *words]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["strips"]["number"] > 9
