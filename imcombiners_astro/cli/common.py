@@ -144,6 +144,7 @@ def one_line(error: Exception) -> str:
         return f"{error.filename}: {error.strerror}"
     # str() of a KeyError has quotes.
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    text = " ".join([text, *getattr(error, "__notes__", ())])
     if isinstance(error, FORESEEN) and " " in text:
         return in_words_of_the_shell(text)
     name = type(error).__name__

@@ -72,7 +72,7 @@ def run_groups(
 
     Raises
     ------
-    RuntimeError
+    NotImplementedError
         If this version of the library cannot.
     """
     combine_collection = getattr(imcombiners_astro, "combine_collection", None)
@@ -83,13 +83,12 @@ def run_groups(
         )
     from ccdproc import ImageFileCollection
 
-    filters = dict(options.where or ())
     return combine_collection(
         ImageFileCollection(filenames=list(files)),
         options.groupby,
         options.output,
         overwrite_output=bool(options.overwrite),
         progress_bar=progress_bar(options, "combining"),
-        **filters,
+        filters=dict(options.where or ()),
         **keywords,
     )

@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """``--groupby`` and ``--where``."""
 
+import json
 import os
 
 import numpy as np
@@ -52,13 +53,41 @@ def test_what_is_passed_on(night, monkeypatch):
     ]
     assert (groupby, output) == (["filter", "exptime"], "out")
     assert keywords == {
-        "imagetyp": "flat",
-        "exptime": 2,
+        "filters": {"imagetyp": "flat", "exptime": 2},
         "overwrite_output": True,
         "progress_bar": None,
         "method": "median",
         "rejectors": [],
     }
+
+
+@pytest.mark.skipif(
+    not hasattr(imc, "combine_collection"), reason="no combine_collection yet"
+)
+def test_groups(night, capsys):
+    os.mkdir("masters")
+    words = ["night", "--groupby", "filter,exptime", "--where", "imagetyp=flat"]
+    words += ["-m", "median", "-v", "--json", "report.json"]
+    assert main([*words, "-o", "masters/flat_{filter}_{exptime:.0f}.fits"]) == 0
+    error = capsys.readouterr().err
+    assert "frames        9" in error and "images        3" in error
+    medians = {
+        name: float(np.median(fits.getdata(f"masters/{name}")))
+        for name in sorted(os.listdir("masters"))
+    }
+    assert medians == {
+        "flat_B_2.fits": 35.0,
+        "flat_V_2.fits": 10.0,
+        "flat_V_5.fits": 55.0,
+    }
+    report = json.loads((night.parent / "report.json").read_text())
+    names = [result["name"] for result in report["results"]]
+    assert names == ["('B', 2.0)", "('V', 2.0)", "('V', 5.0)"]
+    assert main([*words, "-o", "masters", "--overwrite"]) == 0
+    assert len(os.listdir("masters")) == 6
+    capsys.readouterr()
+    assert main(["night", "-o", "out.fits", "--where", "imagetyp=sky"]) == 1
+    assert "imagetyp='sky'" in capsys.readouterr().err
 
 
 def test_version_without_collections(night, monkeypatch, capsys):
