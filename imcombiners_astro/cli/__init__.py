@@ -53,11 +53,14 @@ def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     subcommand = words.pop(0) if words and words[0] in SUBCOMMANDS else "combine"
     try:
-        module = import_module(f"{__name__}.{subcommand}")
-        options = module.parse(words)
-        with plain_messages(options):
-            code = module.run(options)
-        sys.stdout.flush()
+        try:
+            module = import_module(f"{__name__}.{subcommand}")
+            options = module.parse(words)
+            with plain_messages(options):
+                code = module.run(options)
+        finally:
+            # Also after --help: here it can still be told from a failure.
+            sys.stdout.flush()
     except KeyboardInterrupt:
         say("interrupted")
         return INTERRUPTED

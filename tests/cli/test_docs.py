@@ -20,7 +20,8 @@ from imcombiners_astro.cli.irafwords import PARAMETERS
 
 PAGE = Path(__file__).parents[2] / "docs" / "imcombine.rst"
 BLOCK = re.compile(
-    r"(?<=^\.\. help: )(?P<name>(?!end\b)\w+)\n(?P<text>.*?)(?=^\.\. help: end$)", re.M | re.S
+    r"(?<=^\.\. help: )(?P<name>(?!end\b)\w+)\n(?P<text>.*?)(?=^\.\. help: end$)",
+    re.M | re.S,
 )
 
 
