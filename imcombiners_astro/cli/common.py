@@ -255,6 +255,11 @@ class Parser(argparse.ArgumentParser):
         where = f"{self.source}: " if self.source else ""
         self.exit(2, f"imcombine: error: {where}{message} (see {self.prog} --help)\n")
 
+    def _print_message(self, message, file=None):
+        # argparse would hide that nobody reads it.
+        if message:
+            (file or sys.stderr).write(message)
+
 
 def add_threads(group: argparse._ActionsContainer) -> None:
     """Add the option --threads."""
