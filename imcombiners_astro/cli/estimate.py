@@ -59,8 +59,8 @@ class Estimate(NamedTuple):
 
     Attributes
     ----------
-    n_strips, height : int
-        Strips, and rows of each.
+    n_strips : int
+        Number of strips.
     n_tried : int
         Strips that were combined to know the rest.
     opening, statistics, combining : float
@@ -68,7 +68,6 @@ class Estimate(NamedTuple):
     """
 
     n_strips: int
-    height: int
     n_tried: int
     opening: float
     statistics: float
@@ -158,7 +157,6 @@ def result_nbytes(
 def estimate(
     files: Sequence[str],
     keywords: Mapping[str, Any],
-    frame: Frame,
     output: str | None = None,
 ) -> Estimate:
     """
@@ -170,10 +168,8 @@ def estimate(
         The frames.
     keywords : dict
         Keywords of `imcombiners_astro.combine`.
-    frame : Frame
-        The first frame.
     output : str, optional
-        The output, where the library needs one.
+        The output, where the library needs one; nothing is left of it.
 
     Returns
     -------
@@ -215,10 +211,7 @@ def estimate(
     # The first strip has threads to start and caches to warm.
     later = steps[1:] if len(steps) > 2 else steps
     combining = steps.sum() + (probe.total - len(steps)) * later.mean()
-    height = -(-prod(frame.shape[:-1]) // max(probe.total, 1))
-    return Estimate(
-        probe.total, height, len(steps), opening, statistics, float(combining)
-    )
+    return Estimate(probe.total, len(steps), opening, statistics, float(combining))
 
 
 def _begin(files, keywords, probe, without=()):

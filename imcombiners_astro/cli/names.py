@@ -3,20 +3,20 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 
-from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
 from imcombiners_astro.cli.values import read_list
-from imcombiners_astro.files.layout import NotFITSError
+from imcombiners_astro.files.combine import READER_KEYWORDS
+from imcombiners_astro.files.fits import open_frame
+from imcombiners_astro.files.inputs import expand_inputs
 
-__all__ = ["assume_unit", "check_names", "expand_names", "files_in"]
+__all__ = ["assume_unit", "check_names", "expand_names", "files_in", "plain_path"]
 
 #: Files of a directory that are images, by the end of their names.
 IMAGES = re.compile(r"\.(fits?|fts)(\.(fz|gz|bz2))?$", re.IGNORECASE)
@@ -72,12 +72,7 @@ def _match(name, output):
                 "with .fz, .gz or .bz2)"
             )
         return found
-    if os.path.exists(name) or not glob.has_magic(name):
-        return [name]
-    found = sorted(glob.glob(name))
-    if not found:
-        raise FileNotFoundError(f"no file matches {name!r}")
-    return found
+    return expand_inputs(name)
 
 
 def files_in(folder: str, output: str | None = None) -> list[str]:
@@ -96,7 +91,8 @@ def files_in(folder: str, output: str | None = None) -> list[str]:
 def check_names(files: Sequence[str], output: str | None) -> None:
     """Find the two slips of the shell: the output as an input, and a file twice."""
     places = Counter(os.path.realpath(file) for file in files)
-    if output is not None and os.path.realpath(output) in places:
+    whole = {os.path.realpath(plain_path(file)) for file in files}
+    if output is not None and os.path.realpath(output) in whole:
         raise ValueError(f"{output}: the output is also one of the files to combine")
     for place, times in places.items():
         if times > 1:
@@ -105,6 +101,11 @@ def check_names(files: Sequence[str], output: str | None) -> None:
                 AstropyUserWarning,
                 stacklevel=2,
             )
+
+
+def plain_path(name: str) -> str:
+    """Return a name without an HDU in brackets, such as a.fits[1]."""
+    return name if os.path.lexists(name) else re.sub(r"\[[^\[\]]*\]$", "", name)
 
 
 def assume_unit(files: Sequence[str], keywords: dict) -> str | None:
@@ -121,20 +122,23 @@ def assume_unit(files: Sequence[str], keywords: dict) -> str | None:
     Returns
     -------
     str or None
-        `DEFAULT_UNIT` if no file has BUNIT and no unit was given, else None: then the
+        `DEFAULT_UNIT` if no file has a unit and none was given, else None: then the
         library looks.
 
     Raises
     ------
     ValueError
-        If some have BUNIT and the first one does not.
+        If some have a unit and the first one does not.
     """
-    if keywords.get("unit") is not None or keywords.get("format", "fits") != "fits":
+    if keywords.get("unit") is not None:
         return None
-    if _bunit(files[0]):
+    reading = {k: v for k, v in keywords.items() if k in READER_KEYWORDS}
+    if reading.get("hdu") == "all":
+        del reading["hdu"]
+    if _unit(files[0], reading) is not None:
         return None
     for file in files[1:]:
-        if unit := _bunit(file):
+        if unit := _unit(file, reading):
             raise ValueError(
                 f"{files[0]} has no BUNIT in its header, and {file} is in {unit}; give "
                 "the unit of the pixels with --unit."
@@ -142,14 +146,12 @@ def assume_unit(files: Sequence[str], keywords: dict) -> str | None:
     return DEFAULT_UNIT
 
 
-def _bunit(file):
-    """Return the first BUNIT of the headers of a file, "" if there is none."""
+def _unit(file, reading):
+    """Return the unit of an image, None if it has none."""
     try:
-        # memmap=False: a file may shrink while others are looked at.
-        with fits.open(file, memmap=False) as hdus:
-            units = [hdu.header.get("BUNIT") for hdu in hdus]
-    except (OSError, NotFITSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        return "unknown"  # what is wrong with it, the library says better
-    return next((str(unit) for unit in units if unit), "")
+        frame = open_frame(file, **reading)
+    except Exception as error:
+        # What else is wrong with it, the combination says better.
+        return None if "a unit for CCDData must be specified" in str(error) else "?"
+    frame.close()
+    return str(frame.unit) or "dimensionless"

@@ -7,6 +7,9 @@ import argparse
 import os
 import shutil
 from collections.abc import Sequence
+from math import prod
+
+from astropy.io import fits
 
 from imcombiners_astro.cli.combine import make_parser, prepare
 from imcombiners_astro.cli.common import (
@@ -17,9 +20,12 @@ from imcombiners_astro.cli.common import (
     one_line,
 )
 from imcombiners_astro.cli.estimate import estimate, first_frame, result_nbytes
+from imcombiners_astro.cli.names import plain_path
 from imcombiners_astro.cli.parsing import read_words
 from imcombiners_astro.cli.rejection import describe_rejector, make_rejectors
 from imcombiners_astro.cli.report import begin_report, check_report, write_report
+from imcombiners_astro.files.combine import READER_KEYWORDS
+from imcombiners_astro.files.options import ReadOptions
 from imcombiners_astro.files.output import check_output
 
 __all__ = ["parse", "run"]
@@ -65,13 +71,17 @@ def run(options: argparse.Namespace) -> int:
     files, keywords = prepare(options)
     check_report(options, files)
     report = begin_report(options, files, keywords)
+    if keywords.get("hdu") == "all":
+        keywords["hdu"] = _first_image(files[0], keywords, options)
     frame = first_frame(files[0], keywords)
+    if options.offsets is not None:
+        options.notes.append("with --offsets the size of OUT is another one")
     problems = _problems_of_output(options)
     limit = keywords.get("mem_limit", DEFAULT_LIMIT)
     nbytes = result_nbytes(frame.shape, len(files), keywords)
     found = None
     try:
-        found = estimate(files, keywords, frame)
+        found = _estimate(files, keywords, options)
     except FORESEEN as error:
         problems.insert(0, one_line(error))
     _warn_about_resources(options, files, frame, nbytes, limit)
@@ -93,7 +103,11 @@ def run(options: argparse.Namespace) -> int:
     }
     if found is not None:
         strip = frame.nbytes * len(files) / max(found.n_strips, 1)
-        report["strips"] = {"number": found.n_strips, "height": found.height}
+        height = -(-prod(frame.shape[:-1]) // max(found.n_strips, 1))
+        report["strips"] = {
+            "number": found.n_strips,
+            "height": None if options.offsets is not None else height,
+        }
         report["time"] = {
             "seconds": found.seconds,
             "opening": found.opening,
@@ -116,6 +130,36 @@ def run(options: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
+def _first_image(file, keywords, options):
+    """Return the first of the images that --hdu all combines."""
+    reading = {k: v for k, v in keywords.items() if k in READER_KEYWORDS}
+    companions = ReadOptions.parse(reading).companions
+    with fits.open(plain_path(file), memmap=False) as hdus:
+        found = [
+            k
+            for k, hdu in enumerate(hdus)
+            if hdu.is_image and hdu.shape and hdu.name.upper() not in companions
+        ]
+    if not found:
+        raise ValueError(f"{file} has no image")
+    options.notes.append(f"--hdu all: this is of the first of {len(found)} images")
+    return found[0]
+
+
+def _estimate(files, keywords, options):
+    """Estimate; with the output only where the result does not fit in the memory."""
+    try:
+        return estimate(files, keywords)
+    except ValueError as error:
+        if options.output is None or "output_file" not in str(error):
+            raise
+    found = estimate(files, keywords, options.output)
+    options.notes.append(
+        "the result does not fit in the memory and is written to OUT strip by strip"
+    )
+    return found
+
+
 def _problems_of_output(options):
     """Say why the output cannot be written."""
     if options.output is None:
@@ -130,11 +174,10 @@ def _problems_of_output(options):
 def _warn_about_resources(options, files, frame, nbytes, limit):
     """Warn about what the library cannot know before the work."""
     row = frame.nbytes * len(files) / max(frame.shape[0], 1)
-    if nbytes + 2 * row > limit:
+    if 2 * row > limit:
         options.warnings.append(
-            f"the result ({format_size(nbytes)}) and two rows of all frames "
-            f"({format_size(2 * row)}) need more than --mem-limit "
-            f"({format_size(limit)})"
+            f"two rows of all frames ({format_size(2 * row)}) are more than "
+            f"--mem-limit ({format_size(limit)})"
         )
     if len(files) == 1:
         options.warnings.append("there is one frame: nothing to compare it with")
@@ -191,7 +234,8 @@ def _text(report, options):
         ),
     ]
     if strips := report["strips"]:
-        rows.append(("strips", f"{strips['number']} of {strips['height']} rows"))
+        of_rows = "" if strips["height"] is None else f" of {strips['height']} rows"
+        rows.append(("strips", f"{strips['number']}{of_rows}"))
     parts = [f"result {format_size(memory['result'])}"]
     if "strips" in memory:
         parts.append(f"strips {format_size(memory['strips'])}")

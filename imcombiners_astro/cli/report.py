@@ -19,6 +19,7 @@ import numpy as np
 import imcombiners_astro
 from imcombiners_astro.atomic import check_free, replacing
 from imcombiners_astro.cli.common import peak_memory
+from imcombiners_astro.cli.names import plain_path
 from imcombiners_astro.provenance import describe
 
 __all__ = ["begin_report", "check_report", "frame_rows", "write_report"]
@@ -76,7 +77,7 @@ def begin_report(
 
 def _size_of(name):
     try:
-        return os.path.getsize(name)
+        return os.path.getsize(plain_path(name))
     except OSError:
         return None
 

@@ -58,14 +58,24 @@ def test_passes(frames, capsys):
 
 
 def test_strips_follow_the_limit_of_memory(frames, capsys):
-    rows, _ = plan([*frames, "--mem-limit", "42k"], capsys)
+    rows, _ = plan([*frames, "-o", "out.fits", "--mem-limit", "42k"], capsys)
     number, height = map(int, re.match(r"(\d+) of (\d+) rows", rows["strips"]).groups())
     assert 1 < number <= 40 and (number - 1) * height < 40 <= number * height
-    rows, lists = plan([*frames, "--mem-limit", "10k"], capsys)
+    rows, lists = plan([*frames, "-o", "out.fits", "--mem-limit", "1k"], capsys)
     assert lists["warnings"] == [
-        "the result (34.0 kB) and two rows of all frames (1.40 kB) need more than "
-        "--mem-limit (10.0 kB)"
+        "two rows of all frames (1.40 kB) are more than --mem-limit (1.00 kB)"
     ]
+    assert not os.path.exists("out.fits")
+
+
+def test_all_extensions(frames, capsys):
+    images = [fits.getdata(name) for name in frames]
+    for k, image in enumerate(images):
+        hdus = [fits.PrimaryHDU(), fits.ImageHDU(image[:10]), fits.ImageHDU(image)]
+        fits.HDUList(hdus).writeto(f"mef_{k}.fits")
+    rows, lists = plan(["mef_?.fits", "--hdu", "all", "--unit", "adu"], capsys)
+    assert rows["image size"].startswith("50 x 10")
+    assert lists["notes"] == ["--hdu all: this is of the first of 2 images"]
 
 
 @pytest.mark.parametrize(
@@ -175,8 +185,8 @@ def test_many_strips_are_not_all_tried(tmp_path, monkeypatch, capsys):
     for k in range(5):
         image = np.full((2000, 64), k, "u2")
         fits.writeto(f"{k}.fits", image, fits.Header({"BUNIT": "adu"}))
-    words = ["?.fits", "--mem-limit", "500k", "--method", "median", "--json", "-"]
-    assert main(["plan", *words]) == 0
+    words = ["?.fits", "-o", "out.fits", "--mem-limit", "500k", "--method", "median"]
+    assert main(["plan", *words, "--json", "-"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["strips"]["number"] > 9
     assert report["time"]["strips_tried"] == 9
