@@ -205,7 +205,7 @@ def prepare(options: argparse.Namespace) -> tuple[list[str], dict]:
         keywords["unit"] = unit
         note = f"no BUNIT in the headers, {unit} is assumed; --unit says otherwise"
         options.notes.append(note)
-        if not options.quiet:
+        if not (options.quiet or options.holds_warnings):
             say(f"note: {note}")
     return files, keywords
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import math
 import os
 import re
@@ -166,7 +167,7 @@ def plain_messages(options: argparse.Namespace) -> Iterator[None]:
     """
     options.warnings = kept = []
     # They are part of what the subcommand prints itself.
-    held = getattr(options, "hold_warnings", False)
+    held = getattr(options, "holds_warnings", False)
     as_python_does = warnings.showwarning
 
     def show(message, category, filename, lineno, file=None, line=None):
@@ -252,8 +253,16 @@ class Parser(argparse.ArgumentParser):
     def error(self, message):
         """End the program with exit code 2."""
         message = message.replace("argument ", "", 1) if self.source else message
+        if message.startswith("unrecognized arguments: -"):
+            message += self._suggestion(message.split()[2])
         where = f"{self.source}: " if self.source else ""
         self.exit(2, f"imcombine: error: {where}{message} (see {self.prog} --help)\n")
+
+    def _suggestion(self, word):
+        """Name an option like this one, if there is one."""
+        option = word.partition("=")[0]
+        near = difflib.get_close_matches(option, self._option_string_actions, 1, 0.7)
+        return f"; did you mean {near[0]}?" if near else ""
 
     def _print_message(self, message, file=None):
         # argparse would hide that nobody reads it.

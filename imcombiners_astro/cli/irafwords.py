@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from imcombiners_astro.cli.values import is_number, read_list
 
-__all__ = ["PARAMETERS", "translate"]
+__all__ = ["PARAMETERS", "refuse_options", "translate"]
 
 
 class Refused(Exception):
@@ -258,6 +258,37 @@ def translate(words: Sequence[str]) -> tuple[list[str], list[str]]:
         # IRAF's defaults; here they would be looked up in the headers.
         options = "--gain 1 --readnoise 0 --snoise 0".split() + options
     return options, inputs + rest
+
+
+def refuse_options(words: Sequence[str], options: Container[str]) -> None:
+    """
+    Find options with the names of IRAF's parameters that are no options here.
+
+    Parameters
+    ----------
+    words : sequence of str
+        The command line.
+    options : container of str
+        The options that there are.
+
+    Raises
+    ------
+    ValueError
+        With what to use.
+    """
+    for word in words:
+        if word == "--":
+            return
+        option = word.partition("=")[0]
+        name = option.removeprefix("--")
+        if name == option or name not in PARAMETERS or option in options:
+            continue
+        hint = f"as a word, {name}=VALUE, it is what it is in IRAF"
+        try:
+            PARAMETERS[name]("?")
+        except Refused as error:
+            hint = str(error)
+        raise ValueError(f"{option}: {hint}")
 
 
 def _split(words):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from imcombiners_astro.cli.common import Parser
 from imcombiners_astro.cli.config import find_config, words_of_config
-from imcombiners_astro.cli.irafwords import translate
+from imcombiners_astro.cli.irafwords import refuse_options, translate
 from imcombiners_astro.cli.options import check_options
 from imcombiners_astro.cli.values import are_numbers
 
@@ -69,6 +69,7 @@ def read_words(
     words = list(words)
     try:
         iraf, rest = translate(words)
+        refuse_options(rest, parser._option_string_actions)
     except ValueError as error:
         parser.error(str(error))
     defaults, files = [], []
@@ -86,6 +87,7 @@ def read_words(
     options.files = options.files or files
     options.command = words
     options.notes = []
+    options.holds_warnings = False
     try:
         check_options(options)
     except ValueError as error:

@@ -62,7 +62,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     if options.groupby or options.where:
         parser.error("a plan is of one combination: leave --groupby and --where out")
     # They are part of the plan.
-    options.hold_warnings = True
+    options.holds_warnings = True
     return options
 
 

@@ -144,6 +144,24 @@ def test_refused(word, message, capsys):
     assert message in error
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--masktype", "goodvalue"], "--masktype: masks are the extension MASK"),
+        (["--outtype=real"], "--outtype: use --output-dtype"),
+        (["--rejmasks", "r.pl"], "--rejmasks: use --diagnostics full"),
+        (["--input", "a.fits"], "--input: as a word, input=VALUE"),
+        (["--lsgima", "3"], "did you mean --lsigma?"),
+    ],
+)
+def test_options_that_there_are_not(words, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(["a.fits", "-o", "out.fits", *words])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
 def test_files_and_values_of_options_are_left_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("gain=2").write_text("a file")
