@@ -131,7 +131,9 @@ def in_words_of_the_shell(text: str) -> str:
         # "scale" without "=" is no parameter but a word; "gain: found" is one.
         if sign is None and name not in _NO_OTHER_WORD:
             return name
-        return WORDS[name] + {"=": " ", ":": ":"}.get(sign, "")
+        after = match.string[match.end() :][:1]
+        between = "" if after in ",;.)" else " "
+        return WORDS[name] + {"=": between, ":": ":"}.get(sign, "")
 
     names = "|".join(sorted(WORDS, key=len, reverse=True))
     text = re.sub(rf"^({names})\b(:)", option, text)

@@ -50,6 +50,8 @@ time:
 
 DEFAULT_LIMIT = 16e9
 
+_STREAMED = "the result does not fit in the memory and is written to OUT piece by piece"
+
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line of ``imcombine plan``."""
@@ -98,7 +100,11 @@ def run(options: argparse.Namespace) -> int:
         "passes": _passes(options, keywords),
         "strips": None,
         "time": None,
-        "memory": {"limit": limit, "result": nbytes},
+        "memory": {
+            "limit": limit,
+            "result": nbytes,
+            "result_in_memory": _STREAMED not in options.notes,
+        },
         "descriptors": _descriptors(len(files)),
     }
     if found is not None:
@@ -153,11 +159,8 @@ def _estimate(files, keywords, options):
     except ValueError as error:
         if options.output is None or "output_file" not in str(error):
             raise
-    found = estimate(files, keywords, options.output)
-    options.notes.append(
-        "the result does not fit in the memory and is written to OUT strip by strip"
-    )
-    return found
+    options.notes.append(_STREAMED)
+    return estimate(files, keywords, options.output)
 
 
 def _problems_of_output(options):
@@ -236,17 +239,7 @@ def _text(report, options):
     if strips := report["strips"]:
         of_rows = "" if strips["height"] is None else f" of {strips['height']} rows"
         rows.append(("strips", f"{strips['number']}{of_rows}"))
-    parts = [f"result {format_size(memory['result'])}"]
-    if "strips" in memory:
-        parts.append(f"strips {format_size(memory['strips'])}")
-    need = sum(memory[name] for name in ("result", "strips") if name in memory)
-    rows.append(
-        (
-            "memory",
-            f"{format_size(need)} ({', '.join(parts)}) of "
-            f"{format_size(memory['limit'])}",
-        )
-    )
+    rows.append(("memory", _memory_text(memory)))
     open_files = report["descriptors"]
     if open_files["limit"] is not None:
         rows.append(
@@ -256,6 +249,14 @@ def _text(report, options):
         rows.append(("time", _time_text(seconds, strips, len(report["passes"]))))
     rows.append(("output", report["output"] or "(not given)"))
     return format_rows(rows)
+
+
+def _memory_text(memory):
+    parts = {"result": memory["result"]} if memory["result_in_memory"] else {}
+    parts |= {"strips": memory["strips"]} if "strips" in memory else {}
+    listed = ", ".join(f"{name} {format_size(size)}" for name, size in parts.items())
+    total, limit = (format_size(x) for x in (sum(parts.values()), memory["limit"]))
+    return f"{total} ({listed}) of {limit}"
 
 
 def _rejections(options):

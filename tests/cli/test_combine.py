@@ -358,6 +358,8 @@ def test_unforeseen_error_has_its_type(frames, capsys, monkeypatch):
     [
         ('If so, use "overwrite_output=True".', 'If so, use "--overwrite".'),
         ("no unit= was given", "no --unit was given"),
+        ("give output_file=, or more", "give --output, or more"),
+        ("gain: found a scale of 3", "--gain: found a scale of 3"),
         ("the unit of method scale", "the unit of method scale"),
         (
             "Use sigma_clip_dev_func='mad_std' (with sigma_clip_func='median')",

@@ -85,6 +85,21 @@ def test_example_of_a_file_of_options(page, tmp_path):
     assert options.sigma_clip == (4, 3)
 
 
+def test_screens(page, frames, capsys):
+    """The rows of the screens are those that are printed."""
+
+    def names(text):
+        return re.findall(r"^ +([a-z]+(?: [a-z]+)?)  +\S", text, re.MULTILINE)
+
+    assert main([*frames, "-o", "out.fits", "--sigma-clip", "-v"]) == 0
+    printed = names(capsys.readouterr().err)
+    readme = PAGE.parents[1] / "README.md"
+    for path, mark in (PAGE, "\n\n"), (readme, "```"):
+        text = path.read_text(encoding="utf-8")
+        screen = text.partition("$ imcombine night -o master.fits --sigma-clip\n")[2]
+        assert names(screen.partition(mark)[0]) == printed
+
+
 def write():
     text = PAGE.read_text(encoding="utf-8")
     text = BLOCK.sub(lambda m: f"{m['name']}\n{block(m['name'])}", text)

@@ -57,7 +57,7 @@ def test_passes(frames, capsys):
     assert rows["output"] == "(not given)"
 
 
-def test_strips_follow_the_limit_of_memory(frames, capsys):
+def test_strips_follow_the_limit_of_memory(frames, capsys, no_strays):
     rows, _ = plan([*frames, "-o", "out.fits", "--mem-limit", "42k"], capsys)
     number, height = map(int, re.match(r"(\d+) of (\d+) rows", rows["strips"]).groups())
     assert 1 < number <= 40 and (number - 1) * height < 40 <= number * height
@@ -65,7 +65,7 @@ def test_strips_follow_the_limit_of_memory(frames, capsys):
     assert lists["warnings"] == [
         "two rows of all frames (1.40 kB) are more than --mem-limit (1.00 kB)"
     ]
-    assert not os.path.exists("out.fits")
+    no_strays(*frames)
 
 
 def test_all_extensions(frames, capsys):
