@@ -169,23 +169,38 @@ def test_files_and_values_of_options_are_left_alone(tmp_path, monkeypatch):
     assert translate(words) == ([], words)
 
 
-@pytest.mark.parametrize("reject", ["sigclip", "ccdclip", "crreject", "avsigclip"])
-def test_equals_iraf(frames, reject, tmp_path):
+@pytest.mark.parametrize(
+    ("words", "parameters"),
+    [
+        (["reject=sigclip", "lsigma=4", "hsigma=1.5", "nkeep=3"], {}),
+        (["reject=avsigclip", "lsigma=4", "hsigma=1.5", "nkeep=3"], {}),
+        (["reject=ccdclip", "lsigma=4", "hsigma=1.5", "rdnoise=6"], {"gain": 1.5}),
+        (["reject=ccdclip", "lsigma=0.3", "hsigma=INDEF"], {"gain": 1.5}),
+        (["reject=crreject", "hsigma=3", "rdnoise=6", "grow=1.5"], {"gain": 1.5}),
+        (["reject=crreject", "hsigma=3"], {}),
+        (["reject=pclip", "lsigma=3", "hsigma=2", "pclip=-0.4"], {}),
+        (["reject=minmax", "nlow=1", "nhigh=2"], {}),
+        (["reject=minmax", "nlow=0", "nhigh=1", "hthreshold=1500"], {}),
+        (["combine=median", "reject=sigclip", "hsigma=1"], {}),
+        (["scale=@numbers", "zero=@numbers", "lthreshold=1150"], {}),
+    ],
+    ids=lambda x: " ".join(x) if isinstance(x, list) else "",
+)
+def test_equals_iraf(frames, words, parameters):
     for name in frames:
         fits.setval(name, "GAIN", value=1.5)
-    noise = ["gain=GAIN", "rdnoise=6"] if "c" in reject[:2] else []
-    words = ["input=frame_*.fits", "output=out.fits", f"reject={reject}", "lsigma=4"]
-    words = [w for w in words if reject != "crreject" or w != "lsigma=4"]
-    assert main([*words, "hsigma=1.5", "nkeep=3", *noise]) == 0
-    expected = iraf.imcombine(
-        [fits.getdata(name) for name in frames],
-        reject=reject,
-        lsigma=4,
-        hsigma=1.5,
-        nkeep=3,
-        gain=1.5,
-        rdnoise=6,
-        outtype="double",
-    )
-    assert expected.nrejmask.sum() > 90
+    Path("numbers").write_text("2\n3\n2.5\n4\n3.5\n5\n1\n")
+    given = dict(word.split("=") for word in words)
+    if parameters:
+        words = [*words, "gain=GAIN"]
+    for name, value in given.items():
+        if value == "@numbers":
+            value = [2, 3, 2.5, 4, 3.5, 5, 1]
+        elif name not in ("reject", "combine") and value != "INDEF":
+            value = int(value) if value.isdecimal() else float(value)
+        parameters = parameters | {name: value}
+    assert main(["input=frame_*.fits", "output=out.fits", *words]) == 0
+    images = [fits.getdata(name) for name in frames]
+    expected = iraf.imcombine(images, outtype="double", **parameters)
+    assert 90 < expected.nrejmask.sum() or "scale" in given
     np.testing.assert_allclose(fits.getdata("out.fits"), expected.image, rtol=1e-12)
