@@ -115,10 +115,11 @@ def first_frame(file: str, keywords: Mapping[str, Any]) -> Frame:
         As `imcombiners_astro.combine`.
     """
     reading = {k: v for k, v in keywords.items() if k in READER_KEYWORDS}
+    weights = keywords.get("weights")
+    by_variance = isinstance(weights, str) and weights == "ivar"
     frame = open_frame(
         file,
-        want_uncertainty=keywords.get("uncertainty") == "propagate"
-        or (isinstance(keywords.get("weights"), str) and keywords["weights"] == "ivar"),
+        want_uncertainty=keywords.get("uncertainty") == "propagate" or by_variance,
         want_flags=any(
             keywords.get(name) is not None
             for name in ("ignore_flags", "least_bad", "diagnostics")

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+from astropy.io import fits
 
 from imcombiners_astro.atomic import check_free, replacing
 from imcombiners_astro.cli.combine import make_parser
@@ -27,10 +28,14 @@ from imcombiners_astro.files.fits import open_frames
 from imcombiners_astro.flags import OutputFlags, SampleFlags
 from imcombiners_astro.pixel import Pixel, pixel_of
 from imcombiners_astro.pixelplot import draw_pixel, kinds_of
-from imcombiners_astro.result import CombinedCCDData
+from imcombiners_astro.result import DIAGNOSTICS, CombinedCCDData
 from imcombiners_astro.strip import fold
 
 __all__ = ["find_images", "parse", "run"]
+
+_COMPANIONS = {"MASK", "UNCERT", "PSFIMAGE", "DQ", "FLAGS"} | {
+    diagnostic.extname for diagnostic in DIAGNOSTICS.values()
+}
 
 DESCRIPTION = """\
 Show the samples of one pixel of OUT, a file that imcombine has written, and
@@ -116,9 +121,9 @@ def run(options: argparse.Namespace) -> None:
     if options.png is not None:
         check_free(options.png, options.overwrite, "overwrite_output")
     keywords = make_keywords(options)
-    result = CombinedCCDData.read(os.path.expanduser(options.output))
+    result, primary = _read(options)
     index = _pixel(options, result.shape)
-    names = _names(result)
+    names = _names(result, primary)
     if options.images:
         images = expand_names(options.images)
     else:
@@ -142,6 +147,28 @@ def run(options: argparse.Namespace) -> None:
     _draw(options, pixel)
 
 
+def _read(options):
+    """Read the result, and the primary header of its file."""
+    path, where = os.path.expanduser(options.output), {}
+    with fits.open(path, memmap=False) as hdus:
+        primary = hdus[0].header.copy()
+        images = [hdu for hdu in hdus if hdu.is_image and hdu.shape and _is_own(hdu)]
+    if len(images) > 1:
+        if options.hdu in (None, "all"):
+            names = ", ".join(hdu.name or "unnamed" for hdu in images)
+            raise ValueError(
+                f"{options.output} has {len(images)} images ({names}); say which with "
+                "--hdu"
+            )
+        where["hdu"] = options.hdu
+    return CombinedCCDData.read(path, **where), primary
+
+
+def _is_own(hdu):
+    """Whether an image is not one that belongs to another one."""
+    return hdu.name not in _COMPANIONS and not hdu.name.startswith("FLAGS_")
+
+
 def _pixel(options, shape):
     """Return the index of the pixel in the order of NumPy."""
     index = tuple(options.pixel)
@@ -161,11 +188,11 @@ def _pixel(options, shape):
     return index
 
 
-def _names(result) -> list[str]:
+def _names(result, primary) -> list[str]:
     """Return the names of the files that were combined."""
     if result.frames is not None:
         return [str(name) for name in result.frames["name"]]
-    header = result.header
+    header = result.header if "IMCMB001" in result.header else primary
     keys = sorted(key for key in header if re.fullmatch(r"IMCMB\d{3}", str(key)))
     return [str(header[key]) for key in keys]
 
@@ -244,10 +271,10 @@ def _raw_samples(images, index, result, keywords):
 
 
 def _heading(options, result, index):
-    fits = ", ".join(
+    place = ", ".join(
         f"{axis} = {k + 1}" for axis, k in zip("xyzuvw", reversed(index), strict=False)
     )
-    return f"pixel {fits} of {options.output} (NumPy {list(index)})"
+    return f"pixel {place} of {options.output} (NumPy {list(index)})"
 
 
 def _facts(result, index, pixel) -> list[tuple[str, str]]:

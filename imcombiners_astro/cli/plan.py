@@ -23,7 +23,12 @@ from imcombiners_astro.cli.estimate import estimate, first_frame, result_nbytes
 from imcombiners_astro.cli.names import plain_path
 from imcombiners_astro.cli.parsing import read_words
 from imcombiners_astro.cli.rejection import describe_rejector, make_rejectors
-from imcombiners_astro.cli.report import begin_report, check_report, write_report
+from imcombiners_astro.cli.report import (
+    DEFAULT_LIMIT,
+    begin_report,
+    check_report,
+    write_report,
+)
 from imcombiners_astro.files.combine import READER_KEYWORDS
 from imcombiners_astro.files.options import ReadOptions
 from imcombiners_astro.files.output import check_output
@@ -47,8 +52,6 @@ time:
   then, take longer.
 
 {EXIT_CODES.replace("and OUT is as it was", "or OUT cannot be made")}"""
-
-DEFAULT_LIMIT = 16e9
 
 _STREAMED = "the result does not fit in the memory and is written to OUT piece by piece"
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import math
 import os
@@ -20,9 +21,19 @@ import imcombiners_astro
 from imcombiners_astro.atomic import check_free, replacing
 from imcombiners_astro.cli.common import peak_memory
 from imcombiners_astro.cli.names import plain_path
+from imcombiners_astro.files.combine import combine
 from imcombiners_astro.provenance import describe
 
-__all__ = ["begin_report", "check_report", "frame_rows", "write_report"]
+#: Bytes that a combination may use if nothing is said.
+DEFAULT_LIMIT = inspect.signature(combine).parameters["mem_limit"].default
+
+__all__ = [
+    "DEFAULT_LIMIT",
+    "begin_report",
+    "check_report",
+    "frame_rows",
+    "write_report",
+]
 
 
 def check_report(options: argparse.Namespace, others: Sequence[str]) -> None:
@@ -94,7 +105,7 @@ def write_report(report: dict[str, Any], options: argparse.Namespace) -> None:
     if options.json is None:
         return
     report["memory"] = {
-        "limit": options.mem_limit,
+        "limit": options.mem_limit or DEFAULT_LIMIT,
         "peak": peak_memory(),
         **report.get("memory", {}),
     }

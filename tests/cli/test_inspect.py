@@ -218,3 +218,26 @@ def test_cube(tmp_path, monkeypatch, capsys):
     assert heading.startswith("pixel x = 4, y = 3, z = 2 of out.fits")
     assert facts["result"].startswith("123 ")
     assert [float(row[0]) for row in rows.values()] == [23, 123, 223]
+
+
+def test_several_images(frames, capsys):
+    """A result of --hdu all; the images are in extensions of the same names."""
+    for name, shift in ("raw", 0), ("out", 1):
+        for k, path in enumerate(frames if name == "raw" else frames[:1]):
+            image = fits.getdata(path).astype("f4")
+            hdus = fits.HDUList([fits.PrimaryHDU()])
+            for version, extname in enumerate(["CHIP1", "CHIP2"], 1):
+                hdu = fits.ImageHDU(image + 1000 * version + shift, name=extname)
+                hdu.header["BUNIT"] = "adu"
+                hdu.ver = version
+                hdus.append(hdu)
+                if name == "out":
+                    hdus[0].header[f"IMCMB00{version}"] = f"raw_{version - 1}.fits"
+            hdus.writeto(f"{name}_{k}.fits" if name == "raw" else "out.fits")
+    assert main(["inspect", "out.fits", "3", "4"]) == 1
+    error = capsys.readouterr().err
+    assert "has 2 images (CHIP1, CHIP2); say which with --hdu" in error
+    _, facts, rows, _ = inspect(["out.fits", 3, 4, "--hdu", "CHIP2"], capsys)
+    first, second = (fits.getdata(name)[3, 2] for name in frames[:2])
+    assert facts["result"] == f"{first + 2001:.7g} adu"
+    assert [float(row[0]) for row in rows.values()] == [first + 2000, second + 2000]

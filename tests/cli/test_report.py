@@ -71,6 +71,7 @@ def test_report_on_standard_output(frames, capsys):
     assert main([*frames, frames[0], "-o", "out.fits", "--json", "-"]) == 0
     out, error = capsys.readouterr()
     report = strict(out)
+    assert report["memory"]["limit"] == 16e9
     assert report["results"][0]["frames"] is None
     assert len(report["warnings"]) == 1
     assert "given 2 times" in report["warnings"][0]
