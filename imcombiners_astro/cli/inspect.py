@@ -20,7 +20,7 @@ from imcombiners_astro.cli.common import (
     add_messages,
     format_rows,
 )
-from imcombiners_astro.cli.names import assume_unit, expand_names
+from imcombiners_astro.cli.names import assume_unit, expand_names, plain_path
 from imcombiners_astro.cli.options import add_options, make_keywords
 from imcombiners_astro.cli.parsing import add_config, read_words
 from imcombiners_astro.files.combine import READER_KEYWORDS
@@ -128,6 +128,9 @@ def run(options: argparse.Namespace) -> None:
         images = expand_names(options.images)
     else:
         images = find_images(names, options.output)
+    if images is not None and "hdu" in keywords:
+        # The names in a result of --hdu all have it in brackets, too.
+        images = [plain_path(name) for name in images]
     if images is not None and assume_unit(images, keywords):
         keywords["unit"] = str(result.unit)
     pixel, samples = _samples(result, index, images, keywords)
@@ -218,7 +221,7 @@ def find_images(names: Sequence[str], output: str) -> list[str] | None:
     for name in names:
         places = [name]
         places += [os.path.join(folder, os.path.basename(name)) for folder in folders]
-        there = next((place for place in places if os.path.isfile(place)), None)
+        there = next((p for p in places if os.path.isfile(plain_path(p))), None)
         if there is None:
             return None
         found.append(there)

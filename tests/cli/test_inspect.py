@@ -134,6 +134,8 @@ def test_where_images_are_looked_for(tmp_path, monkeypatch):
     assert found == ["a.fits", str(tmp_path / "there" / "b.fits")]
     assert find_images(["a.fits", "c.fits"], output) is None
     assert find_images([], output) is None
+    assert find_images(["a.fits[CHIP1]"], output) == ["a.fits[CHIP1]"]
+    assert find_images(["c.fits[1]"], output) is None
 
 
 def test_options_from_a_file(pixel, capsys):
@@ -232,7 +234,7 @@ def test_several_images(frames, capsys):
                 hdu.ver = version
                 hdus.append(hdu)
                 if name == "out":
-                    hdus[0].header[f"IMCMB00{version}"] = f"raw_{version - 1}.fits"
+                    hdus[0].header[f"IMCMB00{version}"] = f"raw_{version - 1}.fits[1]"
             hdus.writeto(f"{name}_{k}.fits" if name == "raw" else "out.fits")
     assert main(["inspect", "out.fits", "3", "4"]) == 1
     error = capsys.readouterr().err
