@@ -19,7 +19,7 @@ from imcombiners_astro.cli.rejection import add_rejection, make_rejectors
 from imcombiners_astro.files.combine import READER_KEYWORDS, combine
 
 __all__ = [
-    "NOT_HERE",
+    "OPTION_OF",
     "WITHOUT_OPTION",
     "add_options",
     "check_options",
@@ -60,9 +60,6 @@ _AS_THEY_ARE = """
     offsets footprint statsample output_dtype output_compression output_checksum
     unit hdu hdu_mask hdu_uncertainty hdu_flags key_uncertainty_type
 """.split()
-
-#: Keywords of the library that have an option and may not be there yet.
-NOT_HERE = "{option}: this version of imcombiners_astro.combine has no {keyword}="
 
 
 def add_options(parser: Parser) -> None:
@@ -377,8 +374,10 @@ def make_keywords(options: argparse.Namespace) -> dict[str, Any]:
     known = {*inspect.signature(combine).parameters, *READER_KEYWORDS}
     for name in keywords:
         if name not in known:
-            option = "--" + name.replace("_", "-")
-            raise ValueError(NOT_HERE.format(option=option, keyword=name))
+            raise ValueError(
+                f"--{name.replace('_', '-')}: this version of imcombiners_astro.combine "
+                f"has no {name}="
+            )
     return keywords
 
 

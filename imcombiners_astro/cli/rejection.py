@@ -96,10 +96,9 @@ def _sigmas(text: str) -> float:
 
 
 def _whole(text: str) -> int:
-    value = number(text)
-    if value != int(value):
+    if not re.fullmatch(r"\s*[+-]?\d+\s*", text):
         raise argparse.ArgumentTypeError(f"an integer is expected, not {text!r}")
-    return int(value)
+    return int(text)
 
 
 def _mclip(text: str) -> str:

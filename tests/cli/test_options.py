@@ -258,6 +258,7 @@ def test_none_takes_rejectors_back():
         (["--reject", "sigclip", "--mclip", "no"], "cenfunc=mean"),
         (["--reject", "sigclip", "--hsigma", "-1"], "a number >= 0 or INDEF"),
         (["--reject", "sigclip", "--nkeep", "1.5"], "an integer is expected"),
+        (["--reject", "sigclip", "--nkeep", "inf"], "an integer is expected"),
         (["--thresholds", "1", "2", "--lthreshold", "1"], "exclude each other"),
         (["--footprint", "first"], "--footprint needs --offsets"),
         (["--expname", "ITIME"], "--expname needs --scale exposure"),
