@@ -375,8 +375,8 @@ def make_keywords(options: argparse.Namespace) -> dict[str, Any]:
     for name in keywords:
         if name not in known:
             raise ValueError(
-                f"--{name.replace('_', '-')}: this version of imcombiners_astro.combine "
-                f"has no {name}="
+                f"--{name.replace('_', '-')}: this version of "
+                f"imcombiners_astro.combine has no {name}="
             )
     return keywords
 
