@@ -56,8 +56,11 @@ def test_control_c(tmp_path, imcombine, old):
     # Growth makes it slow; the progress bar tells when the first strip is done.
     words += ["--reject", "sigclip:grow=5", "--diagnostics", "full", "--progress"]
     process = imcombine(*words, "--threads", "1", "--mem-limit", "60M", start=True)
-    while "combining" not in (seen := process.stderr.read(20)):
-        assert seen, "it has ended too early"
+    seen = ""
+    while "combining" not in seen:
+        more = process.stderr.read(20)
+        assert more, f"it has ended too early: {seen}"
+        seen += more
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
