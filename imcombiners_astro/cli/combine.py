@@ -4,44 +4,63 @@
 from __future__ import annotations
 
 import argparse
-import glob
 import os
-import re
 import sys
 import time
-import warnings
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from astropy.utils.exceptions import AstropyUserWarning
 
-from imcombiners_astro.cli import (
+from imcombiners_astro.cli.common import (
+    ENVIRONMENT,
+    EXIT_CODES,
     Parser,
+    Switch,
     add_messages,
-    add_threads,
+    format_rows,
+    one_line,
     peak_memory,
     progress_bar,
+    say,
+)
+from imcombiners_astro.cli.groups import add_groups, check_groups, run_groups
+from imcombiners_astro.cli.names import assume_unit, check_names, expand_names
+from imcombiners_astro.cli.options import add_options, make_keywords
+from imcombiners_astro.cli.parsing import add_config, add_json, read_words
+from imcombiners_astro.cli.rejection import (
+    describe_rejector,
+    make_rejectors,
+    rejector_help,
+)
+from imcombiners_astro.cli.report import (
+    begin_report,
+    check_report,
+    frame_rows,
+    write_report,
 )
 from imcombiners_astro.files.combine import combine_and_count
 
-__all__ = ["parse", "run"]
+__all__ = ["add_files", "make_parser", "parse", "prepare", "run"]
 
 DESCRIPTION = """\
-Combine FITS images of one size, pixel by pixel, into one image: the average, the
-median or the sum, after rejecting what does not belong (cosmic rays, satellites,
-bad samples). Masked and NaN pixels are never used. Files are read in strips, so
-that hundreds of frames need no more memory than --mem-limit.
+Combine FITS images of one size, pixel by pixel, into one image: the average,
+the median or the sum, after rejecting what does not belong (cosmic rays,
+satellites, bad samples). Masked and NaN pixels are never used. Files are read
+in strips, so that hundreds of frames need no more memory than --mem-limit.
 """
 
-EPILOG = """\
+EPILOG = f"""\
 commands:
   imcombine [combine] FILES... -o OUT    this one
+  imcombine plan FILES... [options]      what it would do, without doing it
+  imcombine inspect OUT X Y              what happened at one pixel of a result
   imcombine demo                         show on simulated frames what it does
+  Each has a --help of its own.
 
+{rejector_help()}
 examples:
-  Master bias, the mean after clipping at 5 sigma about the median:
-    imcombine bias_*.fits -o master_bias.fits --sigma-clip 5 --unit adu
+  Everything in a directory, the mean after clipping at 3 sigma:
+    imcombine night/bias/ -o master_bias.fits --sigma-clip
 
   Master flat of a steady lamp: clipped, then each frame divided by its median:
     imcombine @flats.txt -o master_flat.fits --sigma-clip --scale inv_median
@@ -50,235 +69,234 @@ examples:
     imcombine 'night1/*.fits.fz' -o sky.fits --method median --hdu 1 \\
               --dtype float32 --mem-limit 2G
 
+  Sky-levelled science frames, cosmic rays rejected by the noise of the detector
+  and one pixel around them, with diagnostics and a report:
+    imcombine sci_*.fits -o m51.fits --zero median \\
+              --statsec '[100:900,100:900]' --reject ccdclip:sigma=5,grow=1 \\
+              --diagnostics simple --json m51.json
+
+  In IRAF's words:
+    imcombine input=@sci.txt output=m51.fits zero=median reject=ccdclip \\
+              lsigma=5 hsigma=5 grow=1 gain=GAIN rdnoise=RDNOISE
+
+  One flat for each filter and exposure time, into the directory masters/:
+    imcombine night/ -o masters/ --groupby filter,exptime --where imagetyp=flat
+
+  The same options every night, from a file:
+    imcombine night42/flat/ -o flat42.fits --config flat.toml
+  where flat.toml has, for example,
+    sigma-clip = [4, 3]
+    scale = "inv_median"
+    mem-limit = "2G"
+    overwrite = true
+
 files:
-  A name with * ? or [ ] that is not a file itself is a pattern (for names that the
-  shell did not expand). @LIST reads names or patterns from the file LIST, one per
-  line; empty lines and lines that begin with # are skipped, names are relative to
-  the current directory, and @- reads standard input. OUT is written only when all
-  went well, under a temporary name first; an existing OUT is kept unless
-  --overwrite is given. It holds the image, a mask (MASK: pixels with no sample
-  left) and the uncertainty (UNCERT).
+  A directory stands for the FITS files in it (*.fits, *.fit, *.fts, also with
+  .fz, .gz or .bz2) in the order of their names, without OUT. A name with * ? or
+  [ ] that is not a file itself is a pattern (for names that the shell did not
+  expand). @LIST reads names, patterns or directories from the file LIST, one
+  per line; empty lines and lines that begin with # are skipped, names are
+  relative to the current directory, and @- reads standard input.
+  OUT is written only when all went well, under a temporary name in its
+  directory first; an existing OUT is kept unless --overwrite is given. It
+  holds the image, a mask (MASK: pixels with no sample left), the uncertainty
+  (UNCERT) and the diagnostics; its header names the files and the options. A
+  failure or Ctrl-C leaves nothing behind.
+
+IRAF:
+  Words NAME=VALUE with the names of IRAF's imcombine mean what they mean there,
+  or are refused with a hint at what to use (unless there is such a file).
+  Options with IRAF's names (--lsigma, --nlow, --rdnoise, ...) set single values
+  and leave the rest to the defaults of this command.
 
 output:
-  The progress bar (if tqdm is installed) and the summary go to standard error, and
-  only if that is a terminal; --verbose gives the summary in any case.
+  The progress bar (if tqdm is installed) and the summary go to standard error,
+  and only if that is a terminal; --verbose gives the summary in any case.
+  Nothing is written to standard output but what --json - asks for.
 
-exit codes:
-  0 done    1 failed    2 wrong usage    130 interrupted (Ctrl-C)
-"""
-
-#: Options followed by one or two numbers, or by none.
-OPTIONAL_NUMBERS = {"--sigma-clip": "3,3"}
-
-#: Ways of --scale to find the factor of a frame from its pixels.
-SCALES = {
-    "inv_median": lambda image: 1 / np.median(image),
-    "inv_mean": lambda image: 1 / np.mean(image),
-}
-
-UNITS_OF_MEMORY = {
-    "": 1,
-    "k": 10**3,
-    "m": 10**6,
-    "g": 10**9,
-    "t": 10**12,
-    "ki": 2**10,
-    "mi": 2**20,
-    "gi": 2**30,
-    "ti": 2**40,
-}
-SIZE = re.compile(r"(?P<number>\d+\.?\d*(e\d+)?)(?P<unit>([kmgt]i?)?)b?")
+{ENVIRONMENT}
+{EXIT_CODES}"""
 
 
-def parse(words: Sequence[str]) -> argparse.Namespace:
-    """Read the command line of ``imcombine combine``."""
+def make_parser(
+    prog: str = "imcombine",
+    usage: str = "FILES... -o OUT [options]",
+    description: str = DESCRIPTION,
+    epilog: str | None = None,
+) -> Parser:
+    """Make the parser of ``imcombine combine``, or of one with the same options."""
     parser = Parser(
-        prog="imcombine",
-        usage="imcombine FILES... -o OUT [options]",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        prog=prog,
+        usage=f"{prog} {usage}",
+        description=description,
+        epilog=EPILOG if epilog is None else epilog,
+        add_help=False,
     )
-    parser.add_argument(
-        "files",
-        nargs="+",
-        metavar="FILES",
-        help="FITS files, patterns, or @LIST (a file of names)",
+    add_files(
+        parser,
+        "the FITS file to write; with --groupby a directory, or a name with {keyword} "
+        "in it",
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        metavar="OUT",
-        help="the FITS file to write",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace OUT if it exists"
-    )
-
-    group = parser.add_argument_group("combination")
-    group.add_argument(
-        "-m",
-        "--method",
-        choices=("average", "median", "sum"),
-        default="average",
-        help="what becomes of the samples left at a pixel (default: average)",
-    )
-    group.add_argument(
-        "--scale",
-        type=_scale,
-        metavar="S",
-        help="multiply each frame by a factor: 'inv_median' or 'inv_mean' (one over "
-        "the median or mean of the frame, as for flats), or one number per frame, "
-        "separated by commas or in a file, @FILE. The samples are rejected before "
-        "they are multiplied",
-    )
-    group.add_argument(
-        "--weights",
-        type=_numbers,
-        metavar="W",
-        help="weights of the frames in an average or sum: numbers separated by "
-        "commas, or @FILE",
-    )
-
-    group = parser.add_argument_group(
-        "rejection",
-        "Each way judges all the samples of a pixel; what any of them rejects is "
-        "not used.",
-    )
-    group.add_argument(
-        "--sigma-clip",
-        type=_thresholds,
-        metavar="[LOW [HIGH]]",
-        help="reject samples more than LOW times the spread below or HIGH times "
-        "above the center; one number serves for both, none means 3",
-    )
-    group.add_argument(
-        "--center",
-        choices=("median", "mean"),
-        help="center for --sigma-clip (default: median)",
-    )
-    group.add_argument(
-        "--spread",
-        choices=("mad_std", "std"),
-        help="spread for --sigma-clip (default: mad_std, 1.4826 times the median "
-        "absolute deviation, which outliers do not enlarge). Choose std where the "
-        "noise is below one unit of integer data",
-    )
-    group.add_argument(
-        "--clip-extrema",
-        nargs=2,
-        type=_count,
-        metavar=("NLOW", "NHIGH"),
-        help="reject the NLOW lowest and the NHIGH highest samples",
-    )
-    group.add_argument(
-        "--minmax",
-        nargs=2,
-        type=_limit,
-        metavar=("MIN", "MAX"),
-        help="reject samples below MIN or above MAX; 'none' for no limit",
-    )
-
-    group = parser.add_argument_group("files and resources")
-    group.add_argument(
-        "--unit",
-        help="unit of the pixels, such as adu or electron; needed if the files have "
-        "no BUNIT, and stronger than it",
-    )
-    group.add_argument(
-        "--hdu",
-        type=lambda text: int(text) if text.isdecimal() else text,
-        help="number or name of the extension to combine (default: the first one "
-        "with an image)",
-    )
-    group.add_argument(
-        "--dtype",
-        choices=("float32", "float64"),
-        help="type of the pixels of OUT (default: float64)",
-    )
-    group.add_argument(
-        "--mem-limit",
-        type=_memory,
-        metavar="SIZE",
-        help="memory to use, such as 500M, 2G or 1.5GiB (default: 16G)",
-    )
-    add_threads(group)
+    add_options(parser)
+    add_groups(parser)
     group = add_messages(parser)
     group.add_argument(
         "-v",
         "--verbose",
-        action="store_true",
+        action=Switch,
         help="print the summary even if standard error is not a terminal",
     )
+    return parser
 
-    # Intermixed: files may stand before and after the options.
-    options = parser.parse_intermixed_args(_join_numbers(words))
-    for name in ("center", "spread"):
-        if getattr(options, name) and not options.sigma_clip:
-            parser.error(f"--{name} needs --sigma-clip")
+
+def add_files(parser: Parser, output: str) -> None:
+    """Add the arguments that name files."""
+    group = parser.add_argument_group("files")
+    group.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILES",
+        help="FITS files, directories, patterns, or @LIST (a file of names)",
+    )
+    group.add_argument("-o", "--output", metavar="OUT", help=output)
+    group.add_argument("--overwrite", action=Switch, help="replace OUT if it exists")
+    add_config(group)
+    add_json(group, "a report (versions, options, what was rejected, time, memory)")
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line of ``imcombine combine``."""
+    parser = make_parser()
+    options = read_words(parser, words)
+    lacking = [
+        name
+        for name, value in (("FILES", options.files), ("-o/--output", options.output))
+        if not value
+    ]
+    if lacking:
+        parser.error(f"the following arguments are required: {', '.join(lacking)}")
     if options.quiet and options.verbose:
         parser.error("--quiet and --verbose exclude each other")
+    try:
+        check_groups(options)
+    except ValueError as error:
+        parser.error(str(error))
     return options
+
+
+def prepare(options: argparse.Namespace) -> tuple[list[str], dict]:
+    """
+    Find the files, and the keywords of the library.
+
+    Returns
+    -------
+    list of str
+        The files.
+    dict
+        Keywords of `imcombiners_astro.combine`, with a unit if the files have none.
+    """
+    keywords = make_keywords(options)
+    # An empty list changes nothing but the header, which then names the files.
+    keywords.setdefault("rejectors", [])
+    output = None if options.output is None else os.path.expanduser(options.output)
+    files = expand_names(options.files, output)
+    check_names(files, output)
+    if unit := assume_unit(files, keywords):
+        keywords["unit"] = unit
+        note = f"no BUNIT in the headers, {unit} is assumed; --unit says otherwise"
+        options.notes.append(note)
+        if not (options.quiet or options.holds_warnings):
+            say(f"note: {note}")
+    return files, keywords
 
 
 def run(options: argparse.Namespace) -> None:
     """Combine the files and tell what was done."""
-    files = expand_names(options.files)
-    _check_names(files, options.output)
+    files, keywords = prepare(options)
+    check_report(options, [*files, options.output])
+    report = begin_report(options, files, keywords)
     start = time.perf_counter()
-    result, tally = combine_and_count(
-        files,
-        options.output,
-        options.method,
-        overwrite_output=options.overwrite,
-        progress_bar=progress_bar(options, "combining"),
-        **_keywords(options),
-    )
+    try:
+        if options.groupby or options.where:
+            results, tally = run_groups(files, keywords, options), None
+        else:
+            results, tally = combine_and_count(
+                files,
+                options.output,
+                overwrite_output=bool(options.overwrite),
+                progress_bar=progress_bar(options, "combining"),
+                **keywords,
+            )
+            if not isinstance(results, dict):
+                results = {None: results}
+    except Exception as error:
+        report["error"] = one_line(error)
+        write_report(report, options)
+        raise
     seconds = time.perf_counter() - start
+    _complete(report, results, tally, seconds)
+    write_report(report, options)
     if options.verbose or (sys.stderr.isatty() and not options.quiet):
-        rows = _summary(options, files, result, tally, seconds)
+        rows = _summary(options, files, results, tally, seconds)
         print(format_rows(rows), file=sys.stderr)
 
 
-def _keywords(options: argparse.Namespace) -> dict:
-    """Keywords of ``combine`` for the options that were given."""
-    keywords = {
-        "weights": options.weights,
-        "scale": options.scale,
-        "mem_limit": options.mem_limit,
-        "dtype": options.dtype,
-        "n_threads": options.threads,
-        "unit": options.unit,
-        "hdu": options.hdu,
+def _complete(report, results, tally, seconds):
+    """Add what has happened to a report."""
+    report["status"] = "done"
+    report["results"] = [
+        {
+            "name": None if name is None else str(name),
+            "shape": list(result.shape),
+            "dtype": result.dtype.newbyteorder("=").name,
+            "unit": str(result.unit),
+            "empty_pixels": _n_empty(result),
+            "frames": frame_rows(getattr(result, "frames", None)),
+        }
+        for name, result in results.items()
+    ]
+    report["samples"] = None
+    if tally is not None:
+        report["samples"] = {
+            "all": tally.samples,
+            "rejected_low": tally.low,
+            "rejected_high": tally.high,
+        }
+    report["time"] = {
+        "seconds": seconds,
+        "frames_per_second": len(report["inputs"]) / seconds,
     }
-    keywords = {name: value for name, value in keywords.items() if value is not None}
-    if options.sigma_clip:
-        low, high = options.sigma_clip
-        keywords |= {
-            "sigma_clip": True,
-            "sigma_clip_low_thresh": low,
-            "sigma_clip_high_thresh": high,
-            "sigma_clip_func": options.center or "median",
-            "sigma_clip_dev_func": options.spread or "mad_std",
-        }
-    if options.clip_extrema:
-        low, high = options.clip_extrema
-        keywords |= {"clip_extrema": True, "nlow": low, "nhigh": high}
-    if options.minmax:
-        low, high = options.minmax
-        keywords |= {
-            "minmax_clip": True,
-            "minmax_clip_min": low,
-            "minmax_clip_max": high,
-        }
-    return keywords
 
 
-def _summary(options, files, result, tally, seconds) -> list[tuple[str, str]]:
+def _n_empty(result):
+    return 0 if result.mask is None else int(np.count_nonzero(result.mask))
+
+
+def _summary(options, files, results, tally, seconds) -> list[tuple[str, str]]:
     """Rows (name, value) of the summary."""
-    steps = [options.method]
+    shapes = {" x ".join(str(n) for n in reversed(r.shape)) for r in results.values()}
+    rows = [
+        ("frames", f"{len(files)}"),
+        ("image size", ", ".join(sorted(shapes))),
+        ("method", ", ".join(_steps(options))),
+    ]
+    if len(results) > 1:
+        rows.insert(1, ("images", f"{len(results)}"))
+    if tally is not None and len(_steps(options)) > 1 and tally.samples:
+        low, high = (100 * n / tally.samples for n in (tally.low, tally.high))
+        text = f"{low + high:.3f} % of the samples ({low:.3f} low, {high:.3f} high)"
+        rows.append(("rejected", text))
+    rows.append(("empty pixels", f"{sum(map(_n_empty, results.values()))}"))
+    rows.append(("time", f"{seconds:.2f} s ({len(files) / seconds:.1f} frames/s)"))
+    if memory := peak_memory():
+        rows.append(("peak memory", f"{memory / 1e6:.0f} MB"))
+    rows.append(("output", options.output))
+    return rows
+
+
+def _steps(options):
+    """Say what is done, the method first, then each way to reject."""
+    steps = [options.method or "average"]
     if options.clip_extrema:
         low, high = options.clip_extrema
         steps.append(f"without the {low} lowest and {high} highest")
@@ -290,185 +308,4 @@ def _summary(options, files, result, tally, seconds) -> list[tuple[str, str]]:
         low, high = options.sigma_clip
         center, spread = options.center or "median", options.spread or "mad_std"
         steps.append(f"sigma clip -{low:g} +{high:g} ({center}, {spread})")
-    rows = [
-        ("frames", f"{len(files)}"),
-        ("image size", " x ".join(str(n) for n in reversed(result.shape))),
-        ("method", ", ".join(steps)),
-    ]
-    if options.clip_extrema or options.minmax or options.sigma_clip:
-        low, high = (100 * n / max(tally.samples, 1) for n in (tally.low, tally.high))
-        text = f"{low + high:.3f} % of the samples ({low:.3f} low, {high:.3f} high)"
-        rows.append(("rejected", text))
-    n_empty = 0 if result.mask is None else np.count_nonzero(result.mask)
-    rows.append(("empty pixels", f"{n_empty}"))
-    rows.append(("time", f"{seconds:.2f} s ({len(files) / seconds:.1f} frames/s)"))
-    if memory := peak_memory():
-        rows.append(("peak memory", f"{memory / 1e6:.0f} MB"))
-    rows.append(("output", options.output))
-    return rows
-
-
-def format_rows(rows: Sequence[tuple[str, str]]) -> str:
-    """Two columns: names and values."""
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
-
-
-def expand_names(names: Sequence[str]) -> list[str]:
-    """Replace lists and patterns by the names of files.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a list cannot be found, or no file matches a pattern.
-    ValueError
-        If a list is empty.
-    """
-    files = []
-    for name in names:
-        if name.startswith("@"):
-            entries = _read_list(name[1:])
-            if not entries:
-                raise ValueError(f"{name[1:]}: no names of files in it")
-        else:
-            entries = [name]
-        for entry in entries:
-            files += _match(entry)
-    return files
-
-
-def _match(name: str) -> list[str]:
-    name = os.path.expanduser(name)
-    if os.path.exists(name) or not glob.has_magic(name):
-        return [name]
-    found = sorted(glob.glob(name))
-    if not found:
-        raise FileNotFoundError(f"no file matches {name!r}")
-    return found
-
-
-def _read_list(name: str) -> list[str]:
-    """Lines of a file (``-``: standard input) that are not empty or comments."""
-    if name == "-":
-        lines = sys.stdin.read().splitlines()
-    else:
-        with open(os.path.expanduser(name), encoding="utf-8") as file:
-            lines = file.read().splitlines()
-    lines = [line.strip() for line in lines]
-    return [line for line in lines if line and not line.startswith("#")]
-
-
-def _check_names(files: Sequence[str], output: str) -> None:
-    """Find the two slips of the shell: the output as an input, and a file twice."""
-    places = Counter(os.path.realpath(file) for file in files)
-    if os.path.realpath(output) in places:
-        raise ValueError(f"{output}: the output is also one of the files to combine")
-    for place, times in places.items():
-        if times > 1:
-            warnings.warn(
-                f"{place}: given {times} times, and used as often",
-                AstropyUserWarning,
-                stacklevel=2,
-            )
-
-
-def _join_numbers(words: Sequence[str]) -> list[str]:
-    """Tie numbers to their options, as argparse cannot.
-
-    ``--sigma-clip a.fits`` must leave a.fits alone, and a negative number such as
-    -1e3 must not be taken for an option: a blank before it is enough.
-    """
-    words, joined = list(words), []
-    while words:
-        word = words.pop(0)
-        if word == "--":
-            return [*joined, word, *words]
-        if word in OPTIONAL_NUMBERS:
-            numbers = []
-            while words and len(numbers) < 2 and _are_numbers(words[0]):
-                numbers.append(words.pop(0))
-            word += "=" + (",".join(numbers) or OPTIONAL_NUMBERS[word])
-        elif word.startswith("-") and _are_numbers(word):
-            word = " " + word
-        joined.append(word)
-    return joined
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _are_numbers(text: str) -> bool:
-    return all(_is_number(word) for word in text.split(","))
-
-
-# Types of options. argparse shows the text of an ArgumentTypeError.
-
-
-def _thresholds(text: str) -> tuple[float, float]:
-    try:
-        numbers = [float(word) for word in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 2) or not all(number > 0 for number in numbers):
-        raise argparse.ArgumentTypeError(
-            f"one or two positive numbers are expected, not {text!r}"
-        )
-    return numbers[0], numbers[-1]
-
-
-def _count(text: str) -> int:
-    if not text.strip().isdecimal():
-        raise argparse.ArgumentTypeError(
-            f"a number of samples (0, 1, 2, ...) is expected, not {text!r}"
-        )
-    return int(text)
-
-
-def _limit(text: str) -> float | None:
-    if text == "none":
-        return None
-    if not _is_number(text) or np.isnan(float(text)):
-        raise argparse.ArgumentTypeError(
-            f"a number or 'none' is expected, not {text!r}"
-        )
-    return float(text)
-
-
-def _memory(text: str) -> float:
-    size = 0.0
-    if match := SIZE.fullmatch(text.lower()):
-        size = float(match["number"]) * UNITS_OF_MEMORY[match["unit"]]
-    if not 0 < size < np.inf:
-        raise argparse.ArgumentTypeError(
-            f"a size such as 500M, 2G or 1.5GiB is expected, not {text!r}"
-        )
-    return size
-
-
-def _numbers(text: str) -> np.ndarray:
-    try:
-        words = _read_list(text[1:]) if text.startswith("@") else text.split(",")
-    except OSError as error:
-        raise argparse.ArgumentTypeError(f"{text[1:]}: {error.strerror}") from None
-    try:
-        return np.array([float(word) for word in words])
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"numbers separated by commas, or @FILE with one per line, are expected: "
-            f"{error}"
-        ) from None
-
-
-def _scale(text: str) -> np.ndarray | Callable:
-    if text in SCALES:
-        return SCALES[text]
-    if text.isidentifier():
-        raise argparse.ArgumentTypeError(
-            f"{' or '.join(SCALES)}, or numbers, are expected, not {text!r}"
-        )
-    return _numbers(text)
+    return steps + [describe_rejector(step) for step in make_rejectors(options) or ()]

@@ -15,7 +15,8 @@ import numpy as np
 from astropy.io import fits
 
 import imcombiners_astro
-from imcombiners_astro.cli import (
+from imcombiners_astro.cli.common import (
+    EXIT_CODES,
     Parser,
     add_messages,
     add_threads,
@@ -27,21 +28,19 @@ from imcombiners_astro.simulate import SimulatedField
 __all__ = ["parse", "run"]
 
 DESCRIPTION = """\
-Simulate exposures of one star field (bias level, read noise, gain, sky, stars, hot
-pixels, cosmic rays), write them as FITS files into a temporary directory, combine
-them with sigma clipping, and print how far the result is from the true image,
-beside a plain average and a plain median of the same files.
+Simulate exposures of one star field (bias level, read noise, gain, sky, stars,
+hot pixels, cosmic rays), write them as FITS files into a temporary directory,
+combine them with sigma clipping, and print how far the result is from the true
+image, beside a plain average and a plain median of the same files.
 """
 
-EPILOG = """\
+EPILOG = f"""\
 files:
   demo_master.fits in the current directory is the demonstration's own and is
   replaced by each run. A name given with -o, and frames in the directory of
   --keep-frames, are replaced only with --overwrite.
 
-exit codes:
-  0 done    1 failed    2 wrong usage    130 interrupted (Ctrl-C)
-"""
+{EXIT_CODES}"""
 
 MASTER = "demo_master.fits"
 TRUTH = "truth.fits"
@@ -69,8 +68,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         usage="imcombine demo [options]",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        add_help=False,
     )
     parser.add_argument(
         "--frames",
@@ -130,7 +128,7 @@ def run(options: argparse.Namespace) -> None:
         def combine(**keywords):
             return imcombiners_astro.combine(
                 files,
-                n_threads=options.threads,
+                n_threads=options.n_threads,
                 progress_bar=progress_bar(options, "combining"),
                 **keywords,
             )
