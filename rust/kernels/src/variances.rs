@@ -175,10 +175,10 @@ pub fn add_variance<T: Work>(
     }
 }
 
-/// 1/sigma of a sample; see [`term`].
+/// 1/sigma of a sample; see [`term`]. A zero has no sign.
 #[inline(always)]
 pub fn inverse_root(variance: f64, c: f64) -> f64 {
-    1.0 / term(variance, c).sqrt()
+    1.0 / (term(variance, c) + 0.0).sqrt()
 }
 
 /// Adds one frame's 1/sigma, where its samples are present.
