@@ -207,9 +207,9 @@ operations! {
     /// Adds the numbers of samples outside bounds.
     fn count_outside(rows: &[Row<T>], w: usize, low: &Row<T>, high: &Row<T>,
         below: &mut Row<u32>, above: &mut Row<u32>);
-    /// Marks lanes with samples far from the median.
-    fn mark_far(extremes: [&Row<T>; 2], median: &Row<f64>, unit: &Row<f64>, limits: (f64, f64),
-        marks: &mut Row<u8>);
+    /// Counts samples far from the median.
+    fn count_far(rows: &[Row<T>], w: usize, median: &Row<f64>, unit: &Row<f64>,
+        limits: (f64, f64), below: &mut Row<u32>, above: &mut Row<u32>, near: &mut Row<u8>);
     /// Counts samples.
     fn count(rows: &[Row<T>], w: usize, n: &mut Row<u32>);
     /// Sums samples.

@@ -157,22 +157,37 @@ pub fn count_outside<T: Work>(
     }
 }
 
-/// Marks the lanes whose smallest or largest sample may be `limits` units or more from the median,
-/// but for rounding.
+/// Adds the numbers of samples at least `limits` units below and above the median; marks the lanes
+/// where rounding may decide. A sample counts once, as below.
 #[inline(always)]
-pub fn mark_far<T: Work>(
-    [min, max]: [&Row<T>; 2],
+pub fn count_far<T: Work>(
+    rows: &[Row<T>],
+    w: usize,
     median: &Row<f64>,
     unit: &Row<f64>,
     limits: (f64, f64),
-    marks: &mut Row<u8>,
+    below: &mut Row<u32>,
+    above: &mut Row<u32>,
+    near: &mut Row<u8>,
 ) {
-    for l in 0..LANES {
-        let down = limits.0 * unit.0[l] * (1.0 - 1e-14);
-        let up = limits.1 * unit.0[l] * (1.0 - 1e-14);
-        let below = median.0[l] - min.0[l].f64() >= down;
-        let above = max.0[l].f64() - median.0[l] >= up;
-        marks.0[l] |= u8::from(below | above);
+    let (mut down, mut up) = (Row::filled(0.0), Row::filled(0.0));
+    for l in 0..lanes(w) {
+        (down.0[l], up.0[l]) = (limits.0 * unit.0[l], limits.1 * unit.0[l]);
+    }
+    let slack = 1e-14;
+    for row in rows {
+        for l in 0..lanes(w) {
+            let x = row.0[l].f64();
+            let d = x - median.0[l];
+            let here = x.is_finite();
+            let under = here & (-d >= down.0[l]);
+            let over = here & (d >= up.0[l]) & !under;
+            below.0[l] += u32::from(under);
+            above.0[l] += u32::from(over);
+            let close = ((-d - down.0[l]).abs() <= slack * down.0[l])
+                | ((d - up.0[l]).abs() <= slack * up.0[l]);
+            near.0[l] |= u8::from(close);
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use crate::estimate::{half_sum, Kit};
 use crate::order::middle;
 use crate::plan::PClip;
 use crate::reject::extrema::drop_ranks;
-use crate::reject::{count_back, marked_lanes, output_flags, sample_flags, Report, HIGH, LOW};
+use crate::reject::{count_back, output_flags, sample_flags, Report, HIGH, LOW};
 use crate::sample::{Row, Work, LANES};
 
 /// Fewer samples than this have no percentile to speak of (IRAF).
@@ -54,16 +54,29 @@ pub(crate) fn pclip<T: Work>(
     for l in 0..w {
         medians.0[l] = if units.0[l] == 0.0 { f64::NAN } else { medians.0[l] };
     }
-    // Few lanes have a sample as far as the limits: these are looked at one by one.
-    let mut marks = Row::filled(0);
-    let extremes = [&kit.rows[0], &kit.rows[frames - 1]];
-    kit.ops.mark_far(extremes, &medians, &units, (step.low, step.high), &mut marks);
-    for l in marked_lanes(&marks, w).iter().map(|l| usize::from(*l)) {
+    let (mut below, mut above, mut near) =
+        (Row::filled(0_u32), Row::filled(0_u32), Row::filled(0_u8));
+    let limits = (step.low, step.high);
+    kit.ops.count_far(
+        &kit.rows[..v.len()],
+        w,
+        &medians,
+        &units,
+        limits,
+        &mut below,
+        &mut above,
+        &mut near,
+    );
+    for l in (0..w).filter(|l| !medians.0[*l].is_nan()) {
         let here = n.0[l] as usize;
         let far = |x: &f64| (x - medians.0[l]) / units.0[l];
-        let at = |k: usize| kit.rows[k].0[l].f64();
-        low[l] = (0..here).take_while(|k| -far(&at(*k)) >= step.low).count();
-        high[l] = (low[l]..here).rev().take_while(|k| far(&at(*k)) >= step.high).count();
+        if near.0[l] == 0 {
+            (low[l], high[l]) = (below.0[l] as usize, above.0[l] as usize);
+        } else {
+            let at = |k: usize| kit.rows[k].0[l].f64();
+            low[l] = (0..here).take_while(|k| -far(&at(*k)) >= step.low).count();
+            high[l] = (low[l]..here).rev().take_while(|k| far(&at(*k)) >= step.high).count();
+        }
         let gone = low[l] + high[l];
         let too_few = here - gone < step.nkeep;
         let too_many = step.maxrej.is_some_and(|most| gone > most);
