@@ -9,12 +9,17 @@ import sys
 import numpy as np
 from astropy.nddata import CCDData
 
-from imcombiners_astro.ccd import Tally, combine_frames, needs_variances
+from imcombiners_astro.ccd import (
+    Tally,
+    combine_frames,
+    needs_variances,
+    without_pixels,
+)
 from imcombiners_astro.errors import UnknownKeywordWarning, UnusedOptionWarning, warn
 from imcombiners_astro.extras import Extras
 from imcombiners_astro.files.fits import open_frames
 from imcombiners_astro.files.inputs import expand_inputs
-from imcombiners_astro.files.output import check_output, write_output
+from imcombiners_astro.files.output import Output
 from imcombiners_astro.options import check_method, check_options
 from imcombiners_astro.provenance import describe
 
@@ -29,6 +34,12 @@ READER_KEYWORDS = frozenset(
     disable_image_compression do_not_scale_image_data character_as_bytes ignore_blank
     scale_back output_verify
     """.split()
+)
+
+# Arguments of combine() that are about the output file alone.
+OUTPUT_KEYWORDS = (
+    *("output_file", "overwrite_output"),
+    *("output_dtype", "output_compression", "output_checksum"),
 )
 
 
@@ -72,6 +83,9 @@ def combine(
     clip_scaled=None,
     exposure="keep",
     effective_noise=False,
+    output_dtype=None,
+    output_compression=None,
+    output_checksum=False,
     **ccdkwargs,
 ):
     """
@@ -327,16 +341,19 @@ def _combine(img_list, arguments, ccdkwargs, tally=None):
     if _belongs_to_ccdproc(items, arguments["array_package"]):
         return _hand_over(items, arguments, ccdkwargs)
 
-    output_file, overwrite_output = (
-        arguments.pop("output_file"),
-        arguments.pop("overwrite_output"),
-    )
+    output = {name: arguments.pop(name) for name in OUTPUT_KEYWORDS}
     arguments.pop("array_package")
     options = check_options(**arguments, n_frames=len(items))
     options = options._replace(described=_described(arguments))
     ccdkwargs = _known_keywords(ccdkwargs)
-    if output_file is not None:
-        check_output(output_file, overwrite_output)
+    output = Output.of(
+        output["output_file"],
+        output["overwrite_output"],
+        options.dtype,
+        dtype=output["output_dtype"],
+        compression=output["output_compression"],
+        checksum=output["output_checksum"],
+    )
 
     with contextlib.ExitStack() as opened:
         frames = open_frames(
@@ -350,10 +367,13 @@ def _combine(img_list, arguments, ccdkwargs, tally=None):
         _warn_about_unit(items, frames, ccdkwargs.get("unit"))
         # A CCDData in memory serves as it is: nothing of it is changed.
         first = items[0]
-        template = first if isinstance(first, CCDData) else frames[0].template()
-        result = combine_frames(frames, template, options, tally)
-    if output_file is not None:
-        write_output(result, output_file, overwrite_output)
+        if isinstance(first, CCDData):
+            template = first
+        else:
+            template = without_pixels(frames[0].template())
+        result = combine_frames(frames, template, options, tally, output)
+    if output is not None and not output.is_written:
+        output.write(result)
     return result
 
 
@@ -430,7 +450,7 @@ def _hand_over(items, arguments, ccdkwargs):
             "arrays only; convert the data of the images to NumPy."
         )
     defaults = inspect.signature(combine).parameters
-    for name in Extras._fields:
+    for name in (*Extras._fields, *OUTPUT_KEYWORDS[2:]):
         if name in arguments and arguments.pop(name) is not defaults[name].default:
             raise TypeError(
                 f"{name}= is for images of NumPy arrays; ccdproc, which combines those "
