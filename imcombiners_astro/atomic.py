@@ -164,11 +164,11 @@ def naming(path):
     Examples
     --------
     >>> from imcombiners_astro.atomic import naming
-    >>> with naming("master.fits"):
+    >>> with naming("a.fits"):
     ...     raise OSError(28, "No space left on device")
     Traceback (most recent call last):
     ...
-    OSError: [Errno 28] The result cannot be written: No space left on device: 'master.fits'
+    OSError: [Errno 28] The result cannot be written: No space left on device: 'a.fits'
     """
     try:
         yield

@@ -34,6 +34,10 @@ __all__ = ["Tally", "combine_frames", "needs_variances", "without_pixels"]
 # Bytes of strips and work with which a combination runs at full speed.
 _EASY_NBYTES = 48 * 2**20
 
+# A result with no file to go to is refused only if it is larger than this. Scripts for
+# ccdproc, which does not count the result, come with limits of a few megabytes.
+_SMALL_NBYTES = 16 * 2**20
+
 
 def combine_frames(frames, template, options, tally=None, output=None):
     """
@@ -145,9 +149,10 @@ def _store(task, shown, output):
         needed = max(needed, easy) + output.writing_nbytes(
             task.products, task.shape, n_frames
         )
-    if needed <= limit:
+    can_stream = output is not None and output.can_stream
+    if needed <= limit or (not can_stream and needed <= _SMALL_NBYTES):
         return nullcontext(MemoryStore(task.products, task.shape, n_frames))
-    if output is None or not output.can_stream:
+    if not can_stream:
         advice = "Give output_file=, to which it is then written strip by strip,"
         if output is not None:
             advice = (

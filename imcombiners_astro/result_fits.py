@@ -411,6 +411,9 @@ def read_ccd_and_diagnostics(filename, hdu=0, unit=None, hdu_flags="FLAGS", **ke
         if "FRAMES" in hdus:
             found["frames"] = read_frames(hdus["FRAMES"])
         flags = _read_flags(hdus, hdu_flags)
+        if hdu == 0 and len(hdus) > 1 and hdus[0].header["NAXIS"] == 0:
+            # What CCDData.read does not look for: it would take an extension for it.
+            hdu = 1 if isinstance(hdus[1], fits.CompImageHDU) else 0
         header = _image_header(hdus, hdu)
     finally:
         # A file object belongs to the caller, and is read once more.

@@ -231,9 +231,15 @@ class Task:
 
     def _cut(self, in_memory):
         """Return how large the pieces may be under the limit of memory."""
+        limit = self.options.mem_limit
+        done = self.nbytes if in_memory else 0
+        if done and self.least_nbytes(in_memory) > limit:
+            # A small result that is kept in spite of the limit; strips of single rows
+            # would only be slow as well.
+            done = min(done, limit / 2)
         return Cut(
-            self.options.mem_limit,
-            self.nbytes if in_memory else 0,
+            limit,
+            done,
             self._row_nbytes(in_memory),
             self.plans.halo,
             whole=self.plans.pools_rows and len(self.shape) == 1,
