@@ -78,6 +78,16 @@ def of_type(values, dtype, argument):
                 f"{argument}={dtype} holds values from {limits.min} to {limits.max}, "
                 f"the combined image has {found:g}."
             )
+    if dtype.kind == "f" and argument == "output_dtype":
+        with np.errstate(over="ignore"):
+            narrow = values.astype(dtype, copy=False)
+        lost = np.isinf(narrow) & np.isfinite(values)
+        if lost.any():
+            raise IntegerResultError(
+                f"{argument}={dtype} cannot hold {values[lost][0]:g}, which is in the "
+                "combined image."
+            )
+        return narrow
     return values.astype(dtype, copy=False)
 
 

@@ -166,7 +166,9 @@ class Task:
             convert = None
             if dtype != work or not _is_std(like):
                 convert = partial(_uncertainty, dtype=dtype, image=image)
-            found.append(Product("uncertainty", work, like.array.dtype, convert=convert))
+            found.append(
+                Product("uncertainty", work, like.array.dtype, convert=convert)
+            )
         if self.maker.with_flags and (self.gives_flags or self.record is not None):
             found.append(Product("dq", np.dtype("u4"), np.dtype("u4")))
         if self.record is not None:

@@ -104,7 +104,8 @@ def combine(
         from pixel [0, 0] with a warning (2-D images only).
     output_file : str or path, optional
         FITS file for the result, with the extensions MASK and UNCERT, and those of the
-        diagnostics. It appears only when it is complete.
+        diagnostics. It appears only when it is complete. A result that does not fit in
+        ``mem_limit`` is written there piece by piece (not to ``.gz``).
     method : {'average', 'median', 'sum'}, optional
         Statistic of the samples that are left at each pixel. The sum is not rescaled
         for samples left out.
@@ -123,8 +124,8 @@ def combine(
         header keyword.
     mem_limit : float, optional
         Bytes to work in. Files are read in strips of rows so that pixels and result,
-        with its diagnostics, fit (half of the limit is left for strips where the result
-        alone takes more); the result is the same for any limit.
+        with its diagnostics, fit. A result that alone takes more needs an
+        ``output_file``, unless it is smaller than 16 MiB. It is the same for any limit.
     clip_extrema : bool, optional
         Reject the ``nlow`` lowest and ``nhigh`` highest of the N samples of each pixel;
         masked samples count, and NaN counts as highest.
@@ -214,6 +215,15 @@ def combine(
         Exposure time in the header of the result.
     effective_noise : bool, optional
         Whether gain and read noise in the header become those of the result.
+    output_dtype : str or `numpy.dtype`, optional
+        Type of the image in ``output_file``, if not that of the result, which must fit
+        into it. Integers are truncated, and hold no NaN (see ``blank``).
+    output_compression : {"RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1"}, optional
+        How image and uncertainty are compressed in ``output_file``, in tiles. RICE_1
+        and HCOMPRESS_1 round all but integers to a sixteenth of their noise; GZIP keeps
+        every bit. Mask and diagnostics are compressed as well and keep all bits.
+    output_checksum : bool, optional
+        Whether the headers of ``output_file`` get CHECKSUM and DATASUM.
     **ccdkwargs
         For ``CCDData.read`` and `astropy.io.fits.open`, such as ``unit`` and ``hdu``.
         They do not apply to images in memory. Other names are ignored with a warning.
@@ -227,12 +237,14 @@ def combine(
         not have the header also tells the images, their dates and, in HISTORY, all
         that was asked for. ``mask`` is True where no sample is left. ``uncertainty``
         has the class of that of the first image and its own conversion of the standard
-        deviation. All arrays are writable and independent of the input.
+        deviation. All arrays are writable and independent of the input; but if the
+        result does not fit in ``mem_limit``, they are read-only maps of files.
 
     Raises
     ------
     ValueError
-        Unknown method, no image, no unit, a scale factor that is 0 or NaN, and
+        Unknown method, no image, no unit, a scale factor that is 0 or NaN, a result
+        that does not fit in ``mem_limit`` without ``output_file``, and
         other values that cannot be meant; before any file is opened where possible.
     TypeError
         Images of units that cannot be converted, or smaller than the first one;

@@ -149,7 +149,10 @@ class Output:
         self.overwrite, self.is_written = overwrite, False
         self.dtype = self.compression = None
         if dtype is not None:
-            self.dtype = np.dtype(dtype).newbyteorder("=")
+            try:
+                self.dtype = np.dtype(dtype).newbyteorder("=")
+            except TypeError as error:
+                raise TypeError(f"output_dtype={dtype!r} is not a type.") from error
         if compression is not None:
             self.compression = str(compression).strip().upper()
             if self.compression not in _COMPRESSIONS:
@@ -162,11 +165,11 @@ class Output:
                 f"output_checksum: found {checksum!r}, expected True or False."
             )
         self.checksum = bool(checksum)
-        final, name = self.dtype, "output_dtype"
-        if final is None and result_dtype is not None:
-            final, name = np.dtype(result_dtype), "dtype"
-        if final is not None:
-            self._check_type(final, name)
+        # The uncertainty is of the type of the result in any case.
+        types = {"dtype": result_dtype, "output_dtype": self.dtype}
+        for name, kind in types.items():
+            if kind is not None:
+                self._check_type(np.dtype(kind), name)
 
     @classmethod
     def of(cls, path, overwrite, result_dtype, **options):
@@ -200,8 +203,10 @@ class Output:
         if dtype.str[1:] not in _FITS_TYPES:
             raise TypeError(
                 f"{name}={dtype}: FITS files, and so output_file, hold integers of 8 "
-                "to 64 bits, float32 and float64. Give another dtype= or output_dtype=."
+                "to 64 bits, float32 and float64."
             )
+        if name == "dtype" and self.dtype is not None:
+            return
         narrow = self.compression in ("RICE_1", "HCOMPRESS_1")
         if narrow and dtype.kind in "iu" and dtype.itemsize == 8:
             raise TypeError(
@@ -306,8 +311,8 @@ class Output:
         for product in products:
             whole = product.nbytes(n_pixels, n_frames)
             is_tiled = product.is_cube or self.compression is not None
-            is_offset = product.dtype.kind == "u" and product.dtype.itemsize > 1
-            if is_tiled or is_offset or product.name == "image":
+            is_offset = product.dtype.kind in "iu" and product.dtype != np.uint8
+            if is_tiled or is_offset:
                 # Twice: astropy collects the tiles, or moves the values by an offset.
                 sizes.append(2 * whole)
         of_image = 0 if self.dtype is None else self.dtype.itemsize

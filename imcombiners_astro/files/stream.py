@@ -228,7 +228,7 @@ class FileStore:
         shape, dtype = self._shape_of(product.name), product.dtype
         if not isinstance(place, _Block):
             return np.ndarray(shape, dtype, spool_map, place.start)
-        if dtype != bool:
+        if dtype.kind != "b":
             dtype = dtype.newbyteorder(">")
         return np.ndarray(shape, dtype, file_map, place.data_start)
 
@@ -436,7 +436,7 @@ class _Disk:
 
 def _plain(dtype):
     """Type of values in a file: booleans are bytes there."""
-    return np.dtype("u1") if dtype == bool else dtype
+    return np.dtype("u1") if dtype.kind == "b" else dtype
 
 
 def _is_offset(dtype):

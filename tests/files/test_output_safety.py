@@ -112,8 +112,9 @@ def test_killed(files, old, mem_limit):
     process = start(code(), files, old, mem_limit)
     assert process.stdout.readline() == "ready\n"
     ready = time.perf_counter()
-    process.communicate(timeout=120)
+    assert process.stdout.readline() == "done\n"
     duration = time.perf_counter() - ready
+    process.communicate(timeout=120)
     assert old.read_bytes() == new, names
     outcomes = {"old": 0, "new": 0, "parts": 0}
     for _ in range(N_KILLS):

@@ -3,6 +3,7 @@
 
 import gc
 import io
+import itertools
 import os
 
 import numpy as np
@@ -268,7 +269,7 @@ def test_sum_of_pieces(start):
     hdu.add_datasum()
     total = DataSum()
     cuts = [0, start, 500 + start, 601, 1003]
-    for first, last in zip(cuts, cuts[1:], strict=False):
+    for first, last in itertools.pairwise(cuts):
         total.add(data[first:last].tobytes(), first)
     assert str(total.total) == hdu.header["DATASUM"]
 
