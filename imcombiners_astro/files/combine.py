@@ -3,6 +3,7 @@
 
 import contextlib
 import difflib
+import functools
 import inspect
 import sys
 
@@ -389,9 +390,15 @@ def _combine(img_list, arguments, ccdkwargs, tally=None):
     return result
 
 
+@functools.cache
+def _parameters():
+    """Return the parameters of `combine` by name."""
+    return inspect.signature(combine).parameters
+
+
 def _described(arguments):
     """Tell which parameters are not at their default, and the method."""
-    parameters = inspect.signature(combine).parameters
+    parameters = _parameters()
     silent = ("mem_limit", "n_threads", "progress_bar")
     return tuple(
         f"{name}={describe(value)}"
@@ -405,7 +412,7 @@ def _known_keywords(ccdkwargs):
     """Warn about keywords that nothing here takes, and leave them out."""
     parameters = [
         name
-        for name, parameter in inspect.signature(combine).parameters.items()
+        for name, parameter in _parameters().items()
         if parameter.kind is not parameter.VAR_KEYWORD
     ]
     known = {}
@@ -461,7 +468,7 @@ def _hand_over(items, arguments, ccdkwargs):
             "ccdproc.combine has been replaced by this function, which combines NumPy "
             "arrays only; convert the data of the images to NumPy."
         )
-    defaults = inspect.signature(combine).parameters
+    defaults = _parameters()
     for name in (*Extras._fields, *OUTPUT_KEYWORDS[2:]):
         if name in arguments and arguments.pop(name) is not defaults[name].default:
             raise TypeError(
