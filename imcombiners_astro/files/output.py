@@ -3,6 +3,7 @@
 
 import io
 import os
+import warnings
 from copy import copy
 from math import prod
 
@@ -284,9 +285,10 @@ class Output:
         ValueError, TypeError
             If it cannot be written, naming the file.
         """
+        small.data[...] = 0  # of any type
         try:
-            with np.errstate(all="ignore"):
-                small.data[...] = 0  # of any type
+            # Warnings come when it is written; this is once, from memory or piecewise.
+            with warnings.catch_warnings(record=True) as self._warnings:
                 hdus = self.hdus(small)
                 hdus.writeto(io.BytesIO(), checksum=self.checksum)
         except (ValueError, TypeError, KeyError, fits.VerifyError) as error:
@@ -335,6 +337,8 @@ class Output:
         FileStore
             A context manager.
         """
+        for found in self._warnings:
+            warn(str(found.message), found.category)
         return FileStore(self, self._small_hdus, products, shape, n_frames, shown)
 
     def write(self, ccd):

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.io.fits.verify import VerifyWarning
 from astropy.nddata import CCDData
 
 from imcombiners_astro import CombinedCCDData, combine
@@ -117,6 +118,19 @@ def test_unit_and_header_that_cannot_be_written(tmp_path):
     first.header["a keyword that is longer than FITS allows"] = object()
     with pytest.raises((TypeError, ValueError), match=r"output_file .*a\.fits"):
         combine([first, *others], tmp_path / "a.fits", progress_bar=no_work)
+
+
+@pytest.mark.parametrize("mem_limit", [16e9, 1], ids=["memory", "pieces"])
+def test_warnings_of_the_header(tmp_path, mem_limit):
+    first, *others = images()
+    first.header = fits.Header()
+    first.header["LONG"] = ("x" * 60, "a comment for which there is no room")
+    with pytest.warns(VerifyWarning, match="comment will be truncated") as found:
+        combine([first, *others], tmp_path / "a.fits", mem_limit=mem_limit)
+    with pytest.warns(VerifyWarning) as expected:
+        first.write(tmp_path / "b.fits")
+    if mem_limit > 1:
+        assert len(found) == len(expected)
 
 
 def test_options_of_a_file_without_a_file():
