@@ -2,10 +2,16 @@
 """Files that are written as a whole or not at all."""
 
 import os
+import re
 import secrets
 from contextlib import contextmanager
 
-__all__ = ["check_free", "replacing"]
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None
+
+__all__ = ["Replacement", "check_free", "naming", "replacing"]
 
 
 def check_free(path, overwrite=False, keyword="overwrite"):
@@ -35,6 +41,144 @@ def check_free(path, overwrite=False, keyword="overwrite"):
         )
 
 
+class Replacement:
+    """
+    A file that takes the place of another when it is complete.
+
+    Parameters
+    ----------
+    path : str or `~os.PathLike`
+        The file to be written.
+    overwrite, keyword
+        As for `check_free`.
+
+    Attributes
+    ----------
+    path : str
+        The file to be written.
+    part : str
+        Where to write: an empty file beside the final one, with its suffix, called
+        ``.XXXXXXXX.part.NAME`` with eight hexadecimal digits.
+
+    Raises
+    ------
+    OSError
+        As `check_free`, or if there cannot be a file, naming the one to be written.
+
+    Notes
+    -----
+    A process that is killed leaves its part behind. On systems with locks of files
+    (`fcntl`) parts are locked while they are written, and those that nobody has locked
+    are removed by the next `Replacement` of the same file.
+    """
+
+    def __init__(self, path, overwrite=False, keyword="overwrite"):
+        self.path = path = os.path.expanduser(os.fsdecode(path))
+        self._free = path, overwrite, keyword
+        check_free(*self._free)
+        directory, name = os.path.split(path)
+        self._directory = directory or os.curdir
+        self._lock = None
+        with naming(path):
+            self._remove_left_over(name[-64:])
+            # The suffix says how to write; the dot in front hides it from patterns.
+            while True:
+                part = f".{secrets.token_hex(4)}.part.{name[-64:]}"
+                self.part = os.path.join(directory, part)
+                if self._create():
+                    break
+
+    def _create(self):
+        """Make and lock the part; another process may have taken it for left over."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+        place = os.open(self.part, flags, 0o666)
+        if fcntl is None:
+            os.close(place)
+            return True
+        _lock(place)
+        if not _is_at(place, self.part):
+            os.close(place)
+            return False
+        self._lock = place
+        return True
+
+    def _remove_left_over(self, name):
+        """Remove what killed processes have left of this file."""
+        if fcntl is None:
+            return
+        form = re.compile(r"\.[0-9a-f]{8}\.part\." + re.escape(name))
+        for other in filter(form.fullmatch, os.listdir(self._directory)):
+            other = os.path.join(self._directory, other)
+            try:
+                place = os.open(other, os.O_RDWR)
+            except OSError:
+                continue  # gone meanwhile, or of somebody else
+            try:
+                if _lock(place) and _is_at(place, other):
+                    os.unlink(other)
+            finally:
+                os.close(place)
+
+    def commit(self):
+        """
+        Put the part, which is complete, in the place of the file.
+
+        Raises
+        ------
+        OSError
+            If it does not reach the disk, or a file has come meanwhile.
+        """
+        with naming(self.path):
+            with open(self.part, "rb+") as file:
+                os.fsync(file.fileno())
+        check_free(*self._free)  # again: it may have come meanwhile
+        with naming(self.path):
+            os.replace(self.part, self.path)
+        _sync_directory(self._directory)
+
+    def close(self):
+        """Remove the part, unless it has become the file."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        if os.path.exists(self.part):
+            os.unlink(self.part)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+
+@contextmanager
+def naming(path):
+    """
+    Name the file to be written in every `OSError`.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+
+    Examples
+    --------
+    >>> from imcombiners_astro.atomic import naming
+    >>> with naming("a.fits"):
+    ...     raise OSError(28, "No space left on device")
+    Traceback (most recent call last):
+    ...
+    OSError: [Errno 28] The result cannot be written: No space left on device: 'a.fits'
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise OSError(f"{path} cannot be written: {error}") from error
+        text = f"The result cannot be written: {error.strerror}"
+        raise OSError(error.errno, text, path) from error
+
+
 @contextmanager
 def replacing(path, overwrite=False, keyword="overwrite"):
     """
@@ -50,8 +194,8 @@ def replacing(path, overwrite=False, keyword="overwrite"):
     Yields
     ------
     str
-        Name to write to: a file beside the final one, with its suffix. It is renamed
-        when the block ends, complete and on disk.
+        Name to write to: an empty file beside the final one, with its suffix. It is
+        renamed when the block ends, complete and on disk.
 
     Raises
     ------
@@ -70,27 +214,27 @@ def replacing(path, overwrite=False, keyword="overwrite"):
     ...     os.listdir(folder)
     ['a.txt']
     """
-    path = os.path.expanduser(os.fsdecode(path))
-    check_free(path, overwrite, keyword)
-    directory, name = os.path.split(path)
-    # The suffix says how to write; the dot in front hides the file from patterns.
-    part = os.path.join(directory, f".{secrets.token_hex(4)}.part.{name[-64:]}")
+    with Replacement(path, overwrite, keyword) as new:
+        with naming(new.path):
+            yield new.part
+        new.commit()
+
+
+def _lock(place):
+    """Lock an open file; return whether this can be done and nobody else has."""
     try:
-        try:
-            yield part
-            with open(part, "rb+") as file:
-                os.fsync(file.fileno())
-        except OSError as error:
-            if error.errno is None:
-                raise OSError(f"{path} cannot be written: {error}") from error
-            text = f"The result cannot be written: {error.strerror}"
-            raise OSError(error.errno, text, path) from error
-        check_free(path, overwrite, keyword)  # again: it may have come meanwhile
-        os.replace(part, path)
-    finally:
-        if os.path.exists(part):
-            os.unlink(part)
-    _sync_directory(directory or os.curdir)
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _is_at(place, path):
+    """Whether an open file has this name."""
+    try:
+        return os.path.samestat(os.fstat(place), os.stat(path))
+    except OSError:
+        return False
 
 
 def _sync_directory(directory):

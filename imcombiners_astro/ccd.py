@@ -10,25 +10,36 @@ have is in `imcombiners_astro.extras`.
 """
 
 import copy
+from contextlib import nullcontext
+from math import prod
 
 import numpy as np
 from astropy import units as u
+from astropy.nddata import FlagCollection
 
 from imcombiners_astro.errors import CroppedFrameWarning, warn
 from imcombiners_astro.noise import effective_noise, resolve_noise
 from imcombiners_astro.normalization import frame_numbers_by_name
 from imcombiners_astro.pieces import FlagRule, Transform
+from imcombiners_astro.products import MemoryStore
 from imcombiners_astro.provenance import frames_table, write_header
-from imcombiners_astro.result import CombinedCCDData
+from imcombiners_astro.result import DIAGNOSTICS, CombinedCCDData
 from imcombiners_astro.task import Inputs, Tally, Task
 from imcombiners_astro.uncertainty import uncertainty_like
 from imcombiners_astro.variances import require_variances
 from imcombiners_astro.workers import Workers
 
-__all__ = ["Tally", "combine_frames", "needs_variances"]
+__all__ = ["Tally", "combine_frames", "needs_variances", "without_pixels"]
+
+# Bytes of strips and work with which a combination runs at full speed.
+_EASY_NBYTES = 48 * 2**20
+
+# A result with no file to go to is refused only if it is larger than this. Scripts for
+# ccdproc, which does not count the result, come with limits of a few megabytes.
+_SMALL_NBYTES = 16 * 2**20
 
 
-def combine_frames(frames, template, options, tally=None):
+def combine_frames(frames, template, options, tally=None, output=None):
     """
     Combine frames of one shape into one image.
 
@@ -43,19 +54,23 @@ def combine_frames(frames, template, options, tally=None):
         See `imcombiners_astro.options`.
     tally : Tally, optional
         To be added to.
+    output : `~imcombiners_astro.files.output.Output`, optional
+        Where the result goes if it does not fit in the memory; it is tried before the
+        first pixel is combined.
 
     Returns
     -------
     `~astropy.nddata.CCDData`
         Of the class of `template`, or `~imcombiners_astro.CombinedCCDData` if there are
-        diagnostics.
+        diagnostics. If ``output.is_written``, its arrays are read-only maps of files.
 
     Raises
     ------
     TypeError
         Frames of units that cannot be converted, or smaller than the first one.
     ValueError
-        Numbers that do not fit the frames, or are not found in them.
+        Numbers that do not fit the frames, or are not found in them; a result that does
+        not fit in the memory, and no `output`.
     IntegerResultError
         `options.dtype` cannot hold the result.
     """
@@ -89,9 +104,87 @@ def combine_frames(frames, template, options, tally=None):
         bool(with_variances),
     )
     with Workers(options.n_threads) as workers:
-        task = Task(inputs, options, workers, tally)
-        task.run()
-    return _assemble(shown, task, noise, normalization)
+        task = Task(inputs, options, workers, shown, tally)
+        with _store(task, shown, output) as store:
+            in_memory = isinstance(store, MemoryStore)
+            task.run(store, in_memory)
+            table = None
+            if task.record is not None:
+                table = _frames_table(task, noise, normalization)
+            arrays = store.finish(table)
+    return _assemble(shown, arrays, task, table)
+
+
+def without_pixels(ccd):
+    """
+    Take the arrays of its pixels from an image that serves as an example only.
+
+    Parameters
+    ----------
+    ccd : `~astropy.nddata.CCDData`
+        The image, which is changed: its data are all the same number, for which there
+        is one place in memory.
+
+    Returns
+    -------
+    `~astropy.nddata.CCDData`
+        The image.
+    """
+    ccd.data = np.broadcast_to(np.zeros((), ccd.data.dtype), ccd.data.shape)
+    ccd.mask = None
+    if ccd.uncertainty is not None:
+        ccd.uncertainty.array = None
+    return ccd
+
+
+def _store(task, shown, output):
+    """Choose where the result is kept: in memory, or where the output goes."""
+    limit, n_frames = task.options.mem_limit, len(task.inputs.frames)
+    needed = task.least_nbytes(in_memory=True)
+    if output is not None:
+        small = tuple(min(n, 8) for n in task.shape)
+        store = MemoryStore(task.products, small, n_frames)
+        output.rehearse(_assemble(_small(shown, small), store.finish(), task, None))
+        easy = task.nbytes + min(task.input_nbytes(), _EASY_NBYTES)
+        needed = max(needed, easy) + output.writing_nbytes(
+            task.products, task.shape, n_frames
+        )
+    can_stream = output is not None and output.can_stream
+    if needed <= limit or (not can_stream and needed <= _SMALL_NBYTES):
+        return nullcontext(MemoryStore(task.products, task.shape, n_frames))
+    if not can_stream:
+        advice = "Give output_file=, to which it is then written strip by strip,"
+        if output is not None:
+            advice = (
+                f"{output.path} cannot be written strip by strip, because it is to be "
+                "compressed as a whole: give a name that does not end with .gz,"
+            )
+        raise ValueError(
+            f"the result needs {task.nbytes} bytes of memory ({needed} with what it "
+            f"takes to make it), mem_limit={limit:.0f} allows fewer. {advice} or a "
+            "larger mem_limit."
+        )
+    example = copy.copy(shown)
+    if task.gives_flags:
+        example.flags = None
+    return output.stream(task.products, task.shape, n_frames, example)
+
+
+def _small(shown, shape):
+    """Copy of an image with flags of a few pixels."""
+    small = copy.copy(shown)
+    small.data = np.empty(shape)
+    if isinstance(small, CombinedCCDData):
+        for name in DIAGNOSTICS:
+            setattr(small, name, None)
+    flags = shown.flags
+    part = tuple(slice(0, n) for n in shape)
+    if isinstance(flags, FlagCollection):
+        small._flags = FlagCollection(shape=shape)
+        small._flags.update({name: array[part] for name, array in flags.items()})
+    elif flags is not None:
+        small._flags = flags[part]
+    return small
 
 
 def needs_variances(options):
@@ -224,28 +317,11 @@ def _write_header(result, frames, options, noise, normalization):
     )
 
 
-def _assemble(result, task, noise, normalization):
-    """Put the arrays of a combination into a copy of the first image."""
-    example = result.uncertainty
-    image, sigma, mask = task.result()
-    extras = task.options.extras
-    result.data = image
-    result.mask = mask
-    result.uncertainty = None
-    if sigma is not None:
-        result.uncertainty = uncertainty_like(example, sigma, result)
-    output_dq = task.output_dq
-    if output_dq is not None:
-        output_dq = output_dq.reshape(task.shape)
-        if extras.ignore_flags is not None or extras.least_bad is not None:
-            result.flags = output_dq
+def _frames_table(task, noise, normalization):
+    """Make the table of the frames; it does not depend on the arrays."""
     record = task.record
-    if record is None:
-        # The diagnostics of a first image that has some are not those of the result.
-        has_some = isinstance(result, CombinedCCDData)
-        return type(result).from_ccd(result) if has_some else result
-    n_pixels = mask.size or 1
-    frames = frames_table(
+    n_pixels = prod(task.shape) or 1
+    return frames_table(
         task.inputs.frames,
         normalization=normalization,
         noise=noise,
@@ -253,6 +329,26 @@ def _assemble(result, task, noise, normalization):
         rejected_low_per_frame=record.n_low / n_pixels,
         rejected_high_per_frame=record.n_high / n_pixels,
     )
+
+
+def _assemble(result, arrays, task, frames):
+    """Put the arrays of a combination into a copy of the first image."""
+    example, arrays = result.uncertainty, dict(arrays)
+    result.data = arrays.pop("image")
+    result.mask = arrays.pop("mask")
+    result.uncertainty = None
+    if "uncertainty" in arrays:
+        array = arrays.pop("uncertainty")
+        uncertainty = uncertainty_like(example, np.ones(1, array.dtype), result)
+        uncertainty.array = array
+        result.uncertainty = uncertainty
+    output_dq = arrays.pop("dq", None)
+    if task.gives_flags:
+        result.flags = output_dq
+    if task.record is None:
+        # The diagnostics of a first image that has some are not those of the result.
+        has_some = isinstance(result, CombinedCCDData)
+        return type(result).from_ccd(result) if has_some else result
     return CombinedCCDData.from_ccd(
-        result, frames=frames, output_dq=output_dq, **record.result(task.shape)
+        result, frames=frames, output_dq=output_dq, **arrays
     )

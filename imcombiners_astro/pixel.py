@@ -13,7 +13,11 @@ from astropy import units as u
 
 from imcombiners_astro import arguments as args
 from imcombiners_astro.extras import asks_for_noise
-from imcombiners_astro.files.combine import READER_KEYWORDS, combine
+from imcombiners_astro.files.combine import (
+    OUTPUT_KEYWORDS,
+    READER_KEYWORDS,
+    combine,
+)
 from imcombiners_astro.files.fits import open_frames
 from imcombiners_astro.files.inputs import expand_inputs
 from imcombiners_astro.flags import OutputFlags, SampleFlags
@@ -250,7 +254,7 @@ def _options(keywords, n_frames):
     bound.apply_defaults()
     arguments = dict(bound.arguments)
     ccdkwargs = arguments.pop("ccdkwargs", {})
-    for name in ("img_list", "output_file", "overwrite_output", "array_package"):
+    for name in ("img_list", *OUTPUT_KEYWORDS, "array_package"):
         del arguments[name]
     with warnings.catch_warnings():
         # The combination has given them.

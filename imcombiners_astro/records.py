@@ -2,8 +2,8 @@
 """
 What is kept of a combination beside the image: its diagnostics.
 
-Maps are written by the kernel where they stay. Of the cubes the kernel writes a piece
-at a time, of which everything else about single samples follows.
+The kernel writes maps, and the flags of the samples, of which everything else about
+single samples follows.
 """
 
 from functools import partial
@@ -13,6 +13,7 @@ import numpy as np
 from imcombiners_astro.flags import OutputFlags, SampleFlags
 from imcombiners_astro.pieces import Transform
 from imcombiners_astro.planes import Plan, combine_planes
+from imcombiners_astro.products import Product
 from imcombiners_astro.stages import NOT_USED
 from imcombiners_astro.strip import Strip
 
@@ -44,10 +45,8 @@ class Record:
     ----------
     level : {"simple", "full"}
         Whether the flags of all samples are kept.
-    n_frames, n_pixels : int
-        Size of the stack.
-    dtype : `~numpy.dtype`
-        Type of the maps of values.
+    n_frames : int
+        Number of frames, N.
     n_threads : int or None
         Threads of the kernel.
     workers : Workers
@@ -55,49 +54,44 @@ class Record:
 
     Attributes
     ----------
-    maps : dict of str to `~numpy.ndarray` (n_pixels,)
-        One number for each pixel.
-    cubes : dict of str to `~numpy.ndarray` (N, n_pixels)
-        One for each sample.
     n_used, n_low, n_high : int64 `~numpy.ndarray` (N,)
         Samples of each frame that are used, and those rejected on either side.
     """
 
-    def __init__(self, level, n_frames, n_pixels, dtype, *, n_threads, workers):
-        self.n_threads, self.workers = n_threads, workers
-        self.maps = {
-            name: np.empty(n_pixels, kind or dtype) for name, kind in _MAPS.items()
-        }
-        self.cubes = {"mask_rej": np.empty((n_frames, n_pixels), bool)}
-        if level == "full":
-            self.cubes["sample_flags"] = np.empty((n_frames, n_pixels), np.uint8)
+    def __init__(self, level, n_frames, *, n_threads, workers):
+        self.level, self.n_threads, self.workers = level, n_threads, workers
         self.n_used, self.n_low, self.n_high = np.zeros((3, n_frames), np.int64)
 
-    @property
-    def nbytes(self):
-        """Bytes of all arrays."""
-        arrays = (*self.maps.values(), *self.cubes.values())
-        return sum(array.nbytes for array in arrays)
-
-    def outputs(self, piece):
-        """Return the outputs of the kernel for a piece; the maps are those kept."""
-        outputs = {
-            name: array[piece.place].reshape(piece.shape)
-            for name, array in self.maps.items()
-        }
-        cube = (len(piece.pixels), *piece.shape)
-        return outputs | {"sample_flags": np.empty(cube, np.uint8)}
-
-    def keep(self, piece, outputs, past, called, plans, transform):
+    def products(self, dtype):
         """
-        Keep what the kernel has found out about a piece.
+        List what is kept.
+
+        Parameters
+        ----------
+        dtype : `~numpy.dtype`
+            Type of the maps of values.
+
+        Returns
+        -------
+        list of Product
+        """
+        kinds = {name: np.dtype(kind or dtype) for name, kind in _MAPS.items()}
+        found = [Product(name, kind, kind) for name, kind in kinds.items()]
+        cubes = [("mask_rej", np.dtype(bool))]
+        if self.level == "full":
+            cubes.append(("sample_flags", np.dtype("u1")))
+        return found + [Product(name, kind, kind, True) for name, kind in cubes]
+
+    def complete(self, piece, outputs, past, called, plans, transform, store):
+        """
+        Add to what the kernel has found out about a piece, and keep the cubes.
 
         Parameters
         ----------
         piece : Piece
             The piece, without neighbours.
         outputs : dict of str to `~numpy.ndarray`
-            As `outputs` gave them, written by the kernel.
+            Maps, and ``sample_flags``, written by the kernel; they are changed.
         past : Past or None
             What rejections before have done.
         called : (`~numpy.ndarray`, `~numpy.ndarray`) or None
@@ -106,6 +100,8 @@ class Record:
             What was done.
         transform : Transform
             Zero and scale.
+        store : MemoryStore
+            Where the cubes are kept.
         """
         if past is not None:
             _add_past(outputs, past, plans)
@@ -130,22 +126,17 @@ class Record:
             premasked = ((flags & OUTSIDE) != 0).any(axis=0)
             outputs["output_flags"][premasked] |= PREMASKED
             outputs["output_flags"][~premasked] &= ~PREMASKED
-        keep = partial(self._keep_frame, piece, flags)
+        keep = partial(self._keep_frame, store, piece, flags)
         self.n_used += self.workers.map(keep, range(len(flags)))
 
-    def _keep_frame(self, piece, flags, k):
+    def _keep_frame(self, store, piece, flags, k):
         """Keep what is known of the samples of a frame; return how many are used."""
-        unused = self.cubes["mask_rej"][k, piece.place].reshape(piece.shape)
+        unused = store.room("mask_rej", piece, k)
         np.not_equal(flags[k] & NOT_USED, 0, out=unused)
-        if "sample_flags" in self.cubes:
-            self.cubes["sample_flags"][k, piece.place] = flags[k].ravel()
+        store.keep("mask_rej", piece, unused, k)
+        if self.level == "full":
+            store.keep("sample_flags", piece, flags[k], k)
         return unused.size - np.count_nonzero(unused)
-
-    def result(self, shape):
-        """Return all arrays in the shape of the image, by name."""
-        maps = {name: array.reshape(shape) for name, array in self.maps.items()}
-        cubes = {n: array.reshape(-1, *shape) for n, array in self.cubes.items()}
-        return maps | cubes
 
 
 def _add_past(outputs, past, plans):

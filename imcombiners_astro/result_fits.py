@@ -27,6 +27,7 @@ __all__ = [
     "frames_hdu",
     "read_ccd_and_diagnostics",
     "read_frames",
+    "tile_shape",
     "without_scaling",
 ]
 
@@ -185,13 +186,44 @@ def _image_hdu(array, header, is_cube):
         array = array.view(np.uint8)
     if not is_cube or array.size == 0:
         return fits.ImageHDU(array, header)
-    n_columns = min(array.shape[-1], _TILE_SIZE)
-    tile = [1] * (array.ndim - 1) + [n_columns]
-    if array.ndim > 2:
-        tile[-2] = min(array.shape[-2], max(1, _TILE_SIZE // n_columns))
     return fits.CompImageHDU(
-        array, header, compression_type="RICE_1", tile_shape=tuple(tile)
+        array, header, compression_type="RICE_1", tile_shape=tile_shape(array.shape, 2)
     )
+
+
+def tile_shape(shape, min_axes=1, min_rows=1):
+    """
+    Choose the tiles of a compressed image.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the image or cube.
+    min_axes : int, optional
+        Tiles are of one or more rows if there are more dimensions than this, else of
+        a single row: those of a cube of images of one dimension are of one image.
+    min_rows : int, optional
+        Least number of rows that the last tile may have.
+
+    Returns
+    -------
+    tuple of int
+        Whole rows of the image, or parts of a single row if it is very long.
+
+    Examples
+    --------
+    >>> from imcombiners_astro.result_fits import tile_shape
+    >>> tile_shape((20, 4096, 4096)), tile_shape((2 * 10**6,))
+    ((1, 64, 4096), (262144,))
+    """
+    n_columns = min(shape[-1], _TILE_SIZE)
+    tile = [1] * (len(shape) - 1) + [n_columns]
+    if len(shape) > min_axes:
+        height = min(shape[-2], max(1, _TILE_SIZE // n_columns, min_rows))
+        while 0 < shape[-2] % height < min_rows:
+            height += 1
+        tile[-2] = height
+    return tuple(tile)
 
 
 def flag_hdus(flags, extname):
@@ -379,6 +411,9 @@ def read_ccd_and_diagnostics(filename, hdu=0, unit=None, hdu_flags="FLAGS", **ke
         if "FRAMES" in hdus:
             found["frames"] = read_frames(hdus["FRAMES"])
         flags = _read_flags(hdus, hdu_flags)
+        if hdu == 0 and len(hdus) > 1 and hdus[0].header["NAXIS"] == 0:
+            # What CCDData.read does not look for: it would take an extension for it.
+            hdu = 1 if isinstance(hdus[1], fits.CompImageHDU) else 0
         header = _image_header(hdus, hdu)
     finally:
         # A file object belongs to the caller, and is read once more.

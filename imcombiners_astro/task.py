@@ -1,19 +1,21 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
-"""One combination: the arrays of the result, and the work on each piece."""
+"""One combination: what it makes, and the work on each piece."""
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import NamedTuple
 
 import numpy as np
+from astropy.nddata import StdDevUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
 
 from imcombiners_astro import clipfuncs
-from imcombiners_astro.errors import IntegerResultError
 from imcombiners_astro.pieces import Cut, FlagRule, PieceMaker, cut_into_pieces
 from imcombiners_astro.planes import combine_planes
 from imcombiners_astro.planning import make_plans
+from imcombiners_astro.products import Product, empty_pixels, of_type, total_nbytes
 from imcombiners_astro.records import Record
 from imcombiners_astro.stages import run_stages
 from imcombiners_astro.strip import fold
@@ -23,6 +25,7 @@ from imcombiners_astro.uncertainty import (
     known_uncertainty,
     scatter_uncertainty,
     side_by_side,
+    uncertainty_like,
 )
 
 __all__ = ["Inputs", "Tally", "Task", "call_sigma_clip"]
@@ -89,18 +92,20 @@ class Task:
         What to do.
     workers : Workers
         Threads.
+    image : `~astropy.nddata.CCDData`
+        The unit of the result, and the class of its uncertainty (that of its own).
     tally : Tally, optional
         To be added to.
 
     Attributes
     ----------
+    products : list of Product
+        What it makes.
     record : Record or None
         The diagnostics.
-    output_dq : uint32 `~numpy.ndarray` (n_pixels,) or None
-        Flags of the samples used.
     """
 
-    def __init__(self, inputs, options, workers, tally=None):
+    def __init__(self, inputs, options, workers, image, tally=None):
         self.inputs, self.options, self.tally = inputs, options, tally
         frames = inputs.frames
         self.shape = shape = tuple(frames[0].shape)
@@ -130,64 +135,136 @@ class Task:
         )
         self.stack_dtype = np.float32 if options.dtype == np.float32 else np.float64
 
-        n_pixels = prod(shape)
-        self.image = np.empty(n_pixels, self.stack_dtype)
-        self.mask = np.empty(n_pixels, bool)
-        self.sigma = self.record = self.output_dq = None
-        if kind is not None:
-            self.sigma = np.empty(n_pixels, self.stack_dtype)
+        self.record = None
         if options.extras.diagnostics is not None:
-            level, n_frames = options.extras.diagnostics, len(frames)
             self.record = Record(
-                level,
-                n_frames,
-                n_pixels,
-                self.stack_dtype,
+                options.extras.diagnostics,
+                len(frames),
                 n_threads=options.n_threads,
                 workers=workers,
             )
-        if self.maker.with_flags:
-            self.output_dq = np.empty(n_pixels, np.uint32)
+        self.products = self._products(kind, image)
         self.weights = inputs.transform.weights
         if self.weights is not None and self.weights.ndim > 1:
-            self.weights = self.weights.reshape(len(frames), n_pixels)
+            self.weights = self.weights.reshape(len(frames), prod(shape))
+
+    def _products(self, kind, image):
+        """List what the combination makes."""
+        options, work = self.options, np.dtype(self.stack_dtype)
+        dtype, convert = options.dtype, None
+        if dtype != work:
+            convert = partial(of_type, dtype=dtype, argument="dtype")
+        found = [
+            Product("image", work, dtype, convert=convert),
+            Product("mask", np.dtype(bool), np.dtype(bool)),
+        ]
+        if kind is not None:
+            # The uncertainty of an integer image stays a float: truncated it would
+            # mostly be 0.
+            dtype = dtype if dtype.kind == "f" else work
+            like = uncertainty_like(image.uncertainty, np.ones(1, dtype), image)
+            convert = None
+            if dtype != work or not _is_std(like):
+                convert = partial(_uncertainty, dtype=dtype, image=image)
+            found.append(
+                Product("uncertainty", work, like.array.dtype, convert=convert)
+            )
+        if self.maker.with_flags and (self.gives_flags or self.record is not None):
+            found.append(Product("dq", np.dtype("u4"), np.dtype("u4")))
+        if self.record is not None:
+            found += self.record.products(work)
+        return found
+
+    @property
+    def gives_flags(self):
+        """Whether the flags of the result are those of the samples used."""
+        extras = self.options.extras
+        rules = (extras.ignore_flags, extras.least_bad)
+        return self.maker.with_flags and any(rule is not None for rule in rules)
+
+    @property
+    def nbytes(self):
+        """Bytes of the result."""
+        n_frames = len(self.inputs.frames)
+        return total_nbytes(self.products, prod(self.shape), n_frames)
+
+    def least_nbytes(self, in_memory):
+        """
+        Estimate the least memory that the combination needs.
+
+        Parameters
+        ----------
+        in_memory : bool
+            Whether the result is kept in memory.
+        """
+        reach = 1 + 2 * self.plans.halo
+        n_rows = reach * prod(self.shape[1:-1]) if self.plans.halo else 2
+        row = sum(frame.row_nbytes for frame in self.inputs.frames)
+        least = n_rows * (row + self._row_nbytes(in_memory))
+        return least + (self.nbytes if in_memory else 0)
+
+    def input_nbytes(self):
+        """Bytes that all the strips of the frames would need together."""
+        n_rows, _ = fold(self.shape)
+        return n_rows * sum(frame.row_nbytes for frame in self.inputs.frames)
 
     @property
     def calls_functions(self):
         """Whether a function of the caller has to see the samples."""
         return self.options.clips_by_call or self.uncertainty is None
 
-    def run(self):
-        """Combine all pieces."""
-        cut = self._cut()
+    def run(self, store, in_memory=True):
+        """
+        Combine all pieces.
+
+        Parameters
+        ----------
+        store : MemoryStore
+            Or another thing with its methods ``room`` and ``keep``, where the products
+            are kept.
+        in_memory : bool, optional
+            Whether this is in memory.
+        """
+        self._store = store
+        cut = self._cut(in_memory)
         frames, progress_bar = self.inputs.frames, self.options.progress_bar
         for piece in cut_into_pieces(frames, self.maker, cut, progress_bar):
             self.combine(piece)
 
-    def _cut(self):
+    def _cut(self, in_memory):
         """Return how large the pieces may be under the limit of memory."""
         limit = self.options.mem_limit
-        arrays = (self.image, self.sigma, self.mask, self.output_dq)
-        done = sum(array.nbytes for array in arrays if array is not None)
-        done += 0 if self.record is None else self.record.nbytes
-        row = fold(self.shape)[1] * len(self.inputs.frames)
-        row_nbytes = self.maker.row_nbytes
-        if self.calls_functions:
-            # The stack, copies of it inside astropy and masks: some four times.
-            row_nbytes += 8 * max(row, 1)
-        if self.record is not None:
-            row_nbytes += 2 * row
-        if self.plans.stages:
-            row_nbytes += 5 * row
+        done = self.nbytes if in_memory else 0
+        if done and self.least_nbytes(in_memory) > limit:
+            # A small result that is kept in spite of the limit; strips of single rows
+            # would only be slow as well.
+            done = min(done, limit / 2)
         return Cut(
             limit,
-            # A result that takes all of the limit cannot be helped; strips of single
-            # rows would only be slow as well.
-            min(done, limit / 2),
-            row_nbytes,
+            done,
+            self._row_nbytes(in_memory),
             self.plans.halo,
             whole=self.plans.pools_rows and len(self.shape) == 1,
         )
+
+    def _row_nbytes(self, in_memory):
+        """Bytes that the work on one folded row of all frames needs."""
+        n_columns = fold(self.shape)[1]
+        row = n_columns * len(self.inputs.frames)
+        nbytes = self.maker.row_nbytes
+        if self.calls_functions:
+            # The stack, copies of it inside astropy and masks: some four times.
+            nbytes += 8 * max(row, 1)
+        if self.record is not None:
+            nbytes += 2 * row
+        if self.plans.stages:
+            nbytes += 5 * row
+        if not in_memory:
+            # What the kernel writes, what becomes of it, and that in other bytes.
+            maps = [product for product in self.products if not product.is_cube]
+            sizes = [p.work.itemsize + 3 * p.dtype.itemsize for p in maps]
+            nbytes += n_columns * sum(sizes)
+        return nbytes
 
     def combine(self, piece):
         """Combine one piece into its place in the result."""
@@ -214,41 +291,46 @@ class Task:
             piece, called = self._call_clip(piece, stack)
         combine_planes(
             **piece.arguments(),
-            **self._more_arguments(piece),
+            **self._more_arguments(piece, outputs),
             plan=self.plans.last,
             outputs=outputs,
             n_threads=options.n_threads,
             **transform.values(),
         )
         self._finish_uncertainty(piece, outputs, stack)
+        self._check_integer(outputs["mask"])
         if self.record is not None:
-            self.record.keep(piece, outputs, past, called, self.plans, transform)
+            self.record.complete(
+                piece, outputs, past, called, self.plans, transform, self._store
+            )
         if self.tally is not None:
             self._count(piece, outputs, past, called)
-        self._check_integer(outputs["mask"])
+        for product in self.products:
+            if not product.is_cube:
+                self._store.keep(product.name, piece, outputs[product.name])
 
     def _outputs(self, piece):
         """Return what the kernel is to write for a piece."""
-        outputs = {} if self.record is None else self.record.outputs(piece)
-        for name, array in (
-            ("image", self.image),
-            ("mask", self.mask),
-            ("dq", self.output_dq),
-        ):
-            if array is not None:
-                outputs[name] = array[piece.place].reshape(piece.shape)
+        outputs = {
+            product.name: self._store.room(product.name, piece)
+            for product in self.products
+            if not product.is_cube
+            # One that the caller's function makes comes later.
+            and (product.name != "uncertainty" or self.uncertainty is not None)
+        }
+        cube = (len(piece.pixels), *piece.shape)
+        if self.record is not None:
+            outputs["sample_flags"] = np.empty(cube, np.uint8)
         if self.uncertainty is None:
-            outputs["mask_rej"] = np.empty((len(piece.pixels), *piece.shape), bool)
-        elif self.sigma is not None:
-            outputs["uncertainty"] = self.sigma[piece.place].reshape(piece.shape)
-            if self.uncertainty.needs_n_used:
-                outputs.setdefault("n_used", np.empty(piece.shape, np.uint16))
+            outputs["mask_rej"] = np.empty(cube, bool)
+        elif self.uncertainty.needs_n_used:
+            outputs.setdefault("n_used", np.empty(piece.shape, np.uint16))
         if self.tally is not None:
             for name in ("n_rejected_low", "n_rejected_high"):
                 outputs.setdefault(name, np.empty(piece.shape, np.uint16))
         return outputs
 
-    def _more_arguments(self, piece):
+    def _more_arguments(self, piece, outputs):
         """Return the arguments of the kernel that only the last call has."""
         weights = self.weights
         if weights is not None and weights.ndim > 1:
@@ -256,7 +338,7 @@ class Task:
         arguments = {"weights": weights}
         if piece.variances is not None:
             arguments["variances"] = piece.variances
-        if piece.flags is not None:
+        if piece.flags is not None and "dq" in outputs:
             arguments["flags"] = piece.flags
         return arguments
 
@@ -285,11 +367,11 @@ class Task:
 
     def _finish_uncertainty(self, piece, outputs, stack):
         """Do what the kernel has not."""
-        if self.sigma is None:
-            return
-        sigma = self.sigma[piece.place].reshape(piece.shape)
         if self.uncertainty is not None:
-            self.uncertainty.finish(sigma, outputs.get("n_used"), len(piece.pixels))
+            if "uncertainty" in outputs:
+                n_used = outputs.get("n_used")
+                sigma = outputs["uncertainty"]
+                self.uncertainty.finish(sigma, n_used, len(piece.pixels))
             return
         rejected = outputs["mask_rej"]
         for k, bad in enumerate(piece.masks or ()):
@@ -297,6 +379,7 @@ class Task:
                 rejected[k] |= bad
         scaled = self.options.extras.clip_scaled
         transform = None if scaled else self.inputs.transform
+        sigma = outputs["uncertainty"] = self._store.room("uncertainty", piece)
         sigma[...] = call_uncertainty(stack, rejected, transform, self.options)
 
     def _count(self, piece, outputs, past, called):
@@ -318,32 +401,17 @@ class Task:
         options = self.options
         empty_is_nan = options.blank is None and options.method != "sum"
         if options.dtype.kind in "iu" and empty_is_nan and mask.any():
-            raise IntegerResultError(
-                f"dtype={options.dtype} cannot hold the NaN of pixels where no sample "
-                "is left (masked, not finite or rejected in every frame). Use a "
-                "floating-point dtype, or give their value with blank=."
-            )
+            raise empty_pixels("dtype", options.dtype)
 
-    def result(self):
-        """Image, standard deviation (or None) and mask in the shape of the frames."""
-        dtype = self.options.dtype
-        image, sigma = self.image, self.sigma
-        if dtype.kind in "iu":
-            limits = np.iinfo(dtype)
-            outside = ~((image > limits.min - 1.0) & (image < limits.max + 1.0))
-            if outside.any():
-                raise IntegerResultError(
-                    f"dtype={dtype} holds values from {limits.min} to {limits.max}, "
-                    f"the combined image has {image[outside][0]:g}."
-                )
-        image = image.astype(dtype, copy=False)
-        # The uncertainty of an integer image stays a float: truncated it would mostly
-        # be 0.
-        if sigma is not None:
-            if dtype.kind == "f":
-                sigma = sigma.astype(dtype, copy=False)
-            sigma = sigma.reshape(self.shape)
-        return image.reshape(self.shape), sigma, self.mask.reshape(self.shape)
+
+def _is_std(uncertainty):
+    return isinstance(uncertainty, StdDevUncertainty)
+
+
+def _uncertainty(sigma, dtype, image):
+    """Turn standard deviations into what the uncertainty of an image holds."""
+    sigma = sigma.astype(dtype, copy=False)
+    return uncertainty_like(image.uncertainty, sigma, image).array
 
 
 def call_sigma_clip(stack, options, *, sides=False):

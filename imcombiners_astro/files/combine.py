@@ -3,18 +3,24 @@
 
 import contextlib
 import difflib
+import functools
 import inspect
 import sys
 
 import numpy as np
 from astropy.nddata import CCDData
 
-from imcombiners_astro.ccd import Tally, combine_frames, needs_variances
+from imcombiners_astro.ccd import (
+    Tally,
+    combine_frames,
+    needs_variances,
+    without_pixels,
+)
 from imcombiners_astro.errors import UnknownKeywordWarning, UnusedOptionWarning, warn
 from imcombiners_astro.extras import Extras
 from imcombiners_astro.files.fits import open_frames
 from imcombiners_astro.files.inputs import expand_inputs
-from imcombiners_astro.files.output import check_output, write_output
+from imcombiners_astro.files.output import Output
 from imcombiners_astro.options import check_method, check_options
 from imcombiners_astro.provenance import describe
 
@@ -29,6 +35,12 @@ READER_KEYWORDS = frozenset(
     disable_image_compression do_not_scale_image_data character_as_bytes ignore_blank
     scale_back output_verify
     """.split()
+)
+
+# Arguments of combine() that are about the output file alone.
+OUTPUT_KEYWORDS = (
+    *("output_file", "overwrite_output"),
+    *("output_dtype", "output_compression", "output_checksum"),
 )
 
 
@@ -72,6 +84,9 @@ def combine(
     clip_scaled=None,
     exposure="keep",
     effective_noise=False,
+    output_dtype=None,
+    output_compression=None,
+    output_checksum=False,
     **ccdkwargs,
 ):
     """
@@ -90,7 +105,8 @@ def combine(
         from pixel [0, 0] with a warning (2-D images only).
     output_file : str or path, optional
         FITS file for the result, with the extensions MASK and UNCERT, and those of the
-        diagnostics. It appears only when it is complete.
+        diagnostics. It appears only when it is complete. A result that does not fit in
+        ``mem_limit`` is written there piece by piece (not to ``.gz``).
     method : {'average', 'median', 'sum'}, optional
         Statistic of the samples that are left at each pixel. The sum is not rescaled
         for samples left out.
@@ -109,8 +125,8 @@ def combine(
         header keyword.
     mem_limit : float, optional
         Bytes to work in. Files are read in strips of rows so that pixels and result,
-        with its diagnostics, fit (half of the limit is left for strips where the result
-        alone takes more); the result is the same for any limit.
+        with its diagnostics, fit. A result that alone takes more needs an
+        ``output_file``, unless it is smaller than 16 MiB. It is the same for any limit.
     clip_extrema : bool, optional
         Reject the ``nlow`` lowest and ``nhigh`` highest of the N samples of each pixel;
         masked samples count, and NaN counts as highest.
@@ -200,6 +216,15 @@ def combine(
         Exposure time in the header of the result.
     effective_noise : bool, optional
         Whether gain and read noise in the header become those of the result.
+    output_dtype : str or `numpy.dtype`, optional
+        Type of the image in ``output_file``, if not that of the result, which must fit
+        into it. Integers are truncated, and hold no NaN (see ``blank``).
+    output_compression : {"RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1"}, optional
+        How image and uncertainty are compressed in ``output_file``, in tiles. RICE_1
+        and HCOMPRESS_1 round all but integers to a sixteenth of their noise; GZIP keeps
+        every bit. Mask and diagnostics are compressed as well and keep all bits.
+    output_checksum : bool, optional
+        Whether the headers of ``output_file`` get CHECKSUM and DATASUM.
     **ccdkwargs
         For ``CCDData.read`` and `astropy.io.fits.open`, such as ``unit`` and ``hdu``.
         They do not apply to images in memory. Other names are ignored with a warning.
@@ -213,12 +238,14 @@ def combine(
         not have the header also tells the images, their dates and, in HISTORY, all
         that was asked for. ``mask`` is True where no sample is left. ``uncertainty``
         has the class of that of the first image and its own conversion of the standard
-        deviation. All arrays are writable and independent of the input.
+        deviation. All arrays are writable and independent of the input; but if the
+        result does not fit in ``mem_limit``, they are read-only maps of files.
 
     Raises
     ------
     ValueError
-        Unknown method, no image, no unit, a scale factor that is 0 or NaN, and
+        Unknown method, no image, no unit, a scale factor that is 0 or NaN, a result
+        that does not fit in ``mem_limit`` without ``output_file``, and
         other values that cannot be meant; before any file is opened where possible.
     TypeError
         Images of units that cannot be converted, or smaller than the first one;
@@ -327,16 +354,19 @@ def _combine(img_list, arguments, ccdkwargs, tally=None):
     if _belongs_to_ccdproc(items, arguments["array_package"]):
         return _hand_over(items, arguments, ccdkwargs)
 
-    output_file, overwrite_output = (
-        arguments.pop("output_file"),
-        arguments.pop("overwrite_output"),
-    )
+    output = {name: arguments.pop(name) for name in OUTPUT_KEYWORDS}
     arguments.pop("array_package")
     options = check_options(**arguments, n_frames=len(items))
     options = options._replace(described=_described(arguments))
     ccdkwargs = _known_keywords(ccdkwargs)
-    if output_file is not None:
-        check_output(output_file, overwrite_output)
+    output = Output.of(
+        output["output_file"],
+        output["overwrite_output"],
+        options.dtype,
+        dtype=output["output_dtype"],
+        compression=output["output_compression"],
+        checksum=output["output_checksum"],
+    )
 
     with contextlib.ExitStack() as opened:
         frames = open_frames(
@@ -350,16 +380,25 @@ def _combine(img_list, arguments, ccdkwargs, tally=None):
         _warn_about_unit(items, frames, ccdkwargs.get("unit"))
         # A CCDData in memory serves as it is: nothing of it is changed.
         first = items[0]
-        template = first if isinstance(first, CCDData) else frames[0].template()
-        result = combine_frames(frames, template, options, tally)
-    if output_file is not None:
-        write_output(result, output_file, overwrite_output)
+        if isinstance(first, CCDData):
+            template = first
+        else:
+            template = without_pixels(frames[0].template())
+        result = combine_frames(frames, template, options, tally, output)
+    if output is not None and not output.is_written:
+        output.write(result)
     return result
+
+
+@functools.cache
+def _parameters():
+    """Return the parameters of `combine` by name."""
+    return inspect.signature(combine).parameters
 
 
 def _described(arguments):
     """Tell which parameters are not at their default, and the method."""
-    parameters = inspect.signature(combine).parameters
+    parameters = _parameters()
     silent = ("mem_limit", "n_threads", "progress_bar")
     return tuple(
         f"{name}={describe(value)}"
@@ -373,7 +412,7 @@ def _known_keywords(ccdkwargs):
     """Warn about keywords that nothing here takes, and leave them out."""
     parameters = [
         name
-        for name, parameter in inspect.signature(combine).parameters.items()
+        for name, parameter in _parameters().items()
         if parameter.kind is not parameter.VAR_KEYWORD
     ]
     known = {}
@@ -429,8 +468,8 @@ def _hand_over(items, arguments, ccdkwargs):
             "ccdproc.combine has been replaced by this function, which combines NumPy "
             "arrays only; convert the data of the images to NumPy."
         )
-    defaults = inspect.signature(combine).parameters
-    for name in Extras._fields:
+    defaults = _parameters()
+    for name in (*Extras._fields, *OUTPUT_KEYWORDS[2:]):
         if name in arguments and arguments.pop(name) is not defaults[name].default:
             raise TypeError(
                 f"{name}= is for images of NumPy arrays; ccdproc, which combines those "

@@ -1,0 +1,188 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""The arrays that a combination makes, and where they are kept: here, in memory."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from imcombiners_astro.errors import IntegerResultError
+
+__all__ = ["MemoryStore", "Product", "empty_pixels", "of_type", "total_nbytes"]
+
+
+class Product(NamedTuple):
+    """
+    One of the arrays of a result.
+
+    Attributes
+    ----------
+    name : str
+        As the kernel calls it.
+    work : `~numpy.dtype`
+        Type that the kernel writes.
+    dtype : `~numpy.dtype`
+        Type that is kept.
+    is_cube : bool
+        Whether there is a value for each sample instead of one for each pixel.
+    convert : callable or None
+        Makes the values that are kept of those of the kernel; None: they are the same.
+    """
+
+    name: str
+    work: np.dtype
+    dtype: np.dtype
+    is_cube: bool = False
+    convert: Callable[[np.ndarray], np.ndarray] | None = None
+
+    def nbytes(self, n_pixels, n_frames):
+        """Bytes of the whole array."""
+        return self.dtype.itemsize * n_pixels * (n_frames if self.is_cube else 1)
+
+
+def total_nbytes(products, n_pixels, n_frames):
+    """Bytes of several products."""
+    return sum(product.nbytes(n_pixels, n_frames) for product in products)
+
+
+def of_type(values, dtype, argument):
+    """
+    Convert an image to another type, if that can hold it.
+
+    Parameters
+    ----------
+    values : `~numpy.ndarray`
+        The image or a part of it.
+    dtype : `~numpy.dtype`
+        The type. Integers are truncated.
+    argument : str
+        What the caller named the type by.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+
+    Raises
+    ------
+    IntegerResultError
+        If it is an integer type, and there are values outside of its range, or NaN.
+    """
+    if dtype.kind in "iu" and values.dtype.kind == "f":
+        limits = np.iinfo(dtype)
+        outside = ~((values > limits.min - 1.0) & (values < limits.max + 1.0))
+        if outside.any():
+            found = values[outside][0]
+            if np.isnan(found):
+                raise empty_pixels(argument, dtype)
+            raise IntegerResultError(
+                f"{argument}={dtype} holds values from {limits.min} to {limits.max}, "
+                f"the combined image has {found:g}."
+            )
+    if dtype.kind == "f" and argument == "output_dtype":
+        with np.errstate(over="ignore"):
+            narrow = values.astype(dtype, copy=False)
+        lost = np.isinf(narrow) & np.isfinite(values)
+        if lost.any():
+            raise IntegerResultError(
+                f"{argument}={dtype} cannot hold {values[lost][0]:g}, which is in the "
+                "combined image."
+            )
+        return narrow
+    return values.astype(dtype, copy=False)
+
+
+def empty_pixels(argument, dtype):
+    """Make the error of NaN in an integer image."""
+    return IntegerResultError(
+        f"{argument}={dtype} cannot hold the NaN of pixels where no sample is left "
+        "(masked, not finite or rejected in every frame). Use a floating-point dtype, "
+        "or give their value with blank=."
+    )
+
+
+class MemoryStore:
+    """
+    The arrays of a result in memory.
+
+    Parameters
+    ----------
+    products : list of Product
+        What is kept.
+    shape : tuple of int
+        Shape of the image.
+    n_frames : int
+        Number of frames.
+    """
+
+    def __init__(self, products, shape, n_frames):
+        self._products = {product.name: product for product in products}
+        self._shape = tuple(shape)
+        n_pixels = int(np.prod(shape))
+        self._arrays = {
+            p.name: np.empty((n_frames, n_pixels) if p.is_cube else n_pixels, p.dtype)
+            for p in products
+        }
+
+    def room(self, name, piece, k=None):
+        """
+        Give an array for what the kernel writes.
+
+        Parameters
+        ----------
+        name : str
+            The product.
+        piece : Piece
+            The part of the image.
+        k : int, optional
+            The frame, of a cube.
+
+        Returns
+        -------
+        `~numpy.ndarray`, of the shape of the piece
+            Where the values are kept, if they are kept as they are.
+        """
+        product = self._products[name]
+        if product.convert is None:
+            return self._place(name, piece, k)
+        return np.empty(piece.shape, product.work)
+
+    def keep(self, name, piece, values, k=None):
+        """
+        Keep part of a product.
+
+        Parameters
+        ----------
+        name, piece, k
+            As for `room`.
+        values : `~numpy.ndarray`, of the shape of the piece
+            As the kernel has written them.
+        """
+        place, convert = self._place(name, piece, k), self._products[name].convert
+        if convert is not None:
+            place[...] = convert(values)
+        elif not np.may_share_memory(place, values):
+            place[...] = values
+
+    def _place(self, name, piece, k):
+        array = self._arrays[name] if k is None else self._arrays[name][k]
+        return array[piece.place].reshape(piece.shape)
+
+    def finish(self, frames=None):
+        """
+        Give what was kept.
+
+        Parameters
+        ----------
+        frames : `~astropy.table.Table` or None
+            What is told of the frames; it is in memory already.
+
+        Returns
+        -------
+        dict of str to `~numpy.ndarray`
+            The products, of the shape of the image or (N, *shape).
+        """
+        shape = self._shape
+        return {
+            name: array.reshape((-1, *shape) if array.ndim > 1 else shape)
+            for name, array in self._arrays.items()
+        }
