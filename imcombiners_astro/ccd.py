@@ -10,13 +10,15 @@ have is in `imcombiners_astro.extras`.
 """
 
 import copy
+from typing import NamedTuple
 
 import numpy as np
 from astropy import units as u
+from astropy.nddata import CCDData
 
 from imcombiners_astro.errors import CroppedFrameWarning, warn
-from imcombiners_astro.noise import effective_noise, resolve_noise
-from imcombiners_astro.normalization import frame_numbers_by_name
+from imcombiners_astro.noise import Noise, effective_noise, resolve_noise
+from imcombiners_astro.normalization import Normalization, frame_numbers_by_name
 from imcombiners_astro.pieces import FlagRule, Transform
 from imcombiners_astro.provenance import frames_table, write_header
 from imcombiners_astro.result import CombinedCCDData
@@ -25,7 +27,14 @@ from imcombiners_astro.uncertainty import uncertainty_like
 from imcombiners_astro.variances import require_variances
 from imcombiners_astro.workers import Workers
 
-__all__ = ["Tally", "combine_frames", "needs_variances"]
+__all__ = [
+    "Prepared",
+    "Tally",
+    "assemble",
+    "combine_frames",
+    "needs_variances",
+    "prepare",
+]
 
 
 def combine_frames(frames, template, options, tally=None):
@@ -59,6 +68,56 @@ def combine_frames(frames, template, options, tally=None):
     IntegerResultError
         `options.dtype` cannot hold the result.
     """
+    prepared = prepare(frames, template, options)
+    with Workers(options.n_threads) as workers:
+        task = Task(prepared.inputs, options, workers, tally)
+        task.run()
+    return assemble(prepared, frames, options, task.products())
+
+
+class Prepared(NamedTuple):
+    """
+    What is known of a combination before its pixels are combined.
+
+    Attributes
+    ----------
+    shown : `~astropy.nddata.CCDData`
+        The first image with the header of the result; its data are not used.
+    inputs : Inputs
+        The frames, and how they enter.
+    noise : `~imcombiners_astro.noise.Noise` or None
+        Gain and read noise, if something needs them.
+    normalization : `~imcombiners_astro.normalization.Normalization`
+        Zero levels, scales and weights.
+    """
+
+    shown: CCDData
+    inputs: Inputs
+    noise: Noise | None
+    normalization: Normalization
+
+
+def prepare(frames, template, options, measure=None):
+    """
+    Check frames against each other and find the numbers by which they enter.
+
+    Parameters
+    ----------
+    frames, template, options
+        As for `combine_frames`.
+    measure : callable, optional
+        Takes the statistics of the frames, see
+        `~imcombiners_astro.normalization.frame_numbers_by_name`.
+
+    Returns
+    -------
+    Prepared
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `combine_frames`.
+    """
     check_alike(frames)
     extras = options.extras
     flag_rule = FlagRule.of(extras, frames)
@@ -77,6 +136,7 @@ def combine_frames(frames, template, options, tally=None):
         ignored=flag_rule.ignored,
         mem_limit=options.mem_limit,
         n_threads=options.n_threads,
+        measure=measure,
     )
     shown = _shown(template)
     _write_header(shown, frames, options, noise, normalization)
@@ -88,10 +148,7 @@ def combine_frames(frames, template, options, tally=None):
         None if noise is None else _in_first_unit(noise, frames),
         bool(with_variances),
     )
-    with Workers(options.n_threads) as workers:
-        task = Task(inputs, options, workers, tally)
-        task.run()
-    return _assemble(shown, task, noise, normalization)
+    return Prepared(shown, inputs, noise, normalization)
 
 
 def needs_variances(options):
@@ -224,35 +281,51 @@ def _write_header(result, frames, options, noise, normalization):
     )
 
 
-def _assemble(result, task, noise, normalization):
-    """Put the arrays of a combination into a copy of the first image."""
+def assemble(prepared, frames, options, products):
+    """
+    Put the products of a combination into a copy of the first image.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        What was known before; its image is changed.
+    frames : sequence of Frame
+        The images, of which names, units and headers are used.
+    options : Options
+        What was done.
+    products : Products
+        What has been found.
+
+    Returns
+    -------
+    `~astropy.nddata.CCDData`
+        As of `combine_frames`.
+    """
+    result, extras = prepared.shown, options.extras
     example = result.uncertainty
-    image, sigma, mask = task.result()
-    extras = task.options.extras
-    result.data = image
-    result.mask = mask
+    result.data = products.image
+    result.mask = products.mask
     result.uncertainty = None
-    if sigma is not None:
-        result.uncertainty = uncertainty_like(example, sigma, result)
-    output_dq = task.output_dq
+    if products.uncertainty is not None:
+        result.uncertainty = uncertainty_like(example, products.uncertainty, result)
+    output_dq = products.output_dq
     if output_dq is not None:
-        output_dq = output_dq.reshape(task.shape)
         if extras.ignore_flags is not None or extras.least_bad is not None:
             result.flags = output_dq
-    record = task.record
-    if record is None:
+    if products.diagnostics is None:
         # The diagnostics of a first image that has some are not those of the result.
         has_some = isinstance(result, CombinedCCDData)
         return type(result).from_ccd(result) if has_some else result
-    n_pixels = mask.size or 1
-    frames = frames_table(
-        task.inputs.frames,
-        normalization=normalization,
-        noise=noise,
-        n_used_per_frame=record.n_used,
-        rejected_low_per_frame=record.n_low / n_pixels,
-        rejected_high_per_frame=record.n_high / n_pixels,
+    n_pixels = products.mask.size or 1
+    n_used, n_low, n_high = products.counts
+    table = frames_table(
+        frames,
+        normalization=prepared.normalization,
+        noise=prepared.noise,
+        n_used_per_frame=n_used,
+        rejected_low_per_frame=n_low / n_pixels,
+        rejected_high_per_frame=n_high / n_pixels,
     )
     return CombinedCCDData.from_ccd(
-        result, frames=frames, output_dq=output_dq, **record.result(task.shape)
+        result, frames=table, output_dq=output_dq, **products.diagnostics
     )
