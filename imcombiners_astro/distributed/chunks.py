@@ -55,9 +55,10 @@ def choose_chunks(asked, shape, nbytes, limit, *, previous, halo, whole, runs):
     """
     n_axes = len(shape)
     free = asked is None or isinstance(asked, str)
+    one = not isinstance(asked, tuple | list)
     if free:
         wanted = ["auto" if asked is None else asked] * n_axes
-    elif np.ndim(asked) == 0:
+    elif one:
         wanted = [asked] + [-1 if runs else asked] * (n_axes - 1)
     else:
         wanted = list(asked)
@@ -74,7 +75,7 @@ def choose_chunks(asked, shape, nbytes, limit, *, previous, halo, whole, runs):
         wanted[:first] = [1] * first
         wanted[first + 1 :] = [-1] * (n_axes - 1 - first)
     for axis in whole:
-        if free or (np.ndim(asked) == 0 and len(shape) > 1):
+        if free or (one and n_axes > 1):
             wanted[axis] = -1
     try:
         chunks = da.core.normalize_chunks(
@@ -97,15 +98,18 @@ def choose_chunks(asked, shape, nbytes, limit, *, previous, halo, whole, runs):
             f"chunks: found {asked!r}; files are read in whole rows: cut them along "
             f"the first axis only, such as {(max(chunks[0]), *(-1,) * (n_axes - 1))}."
         )
-    if min(chunks[0]) < halo and len(chunks[0]) > 1:
+    rows = chunks[0]
+    if len(rows) > 1 and rows[-1] < halo:  # what is left over
+        rows = (*rows[:-2], rows[-2] + rows[-1])
+    if len(rows) > 1 and min(rows) < halo:
         if not free:
             raise ValueError(
                 f"chunks: found {asked!r}, but rejectors grow over up to {halo} rows; "
                 "chunks must have at least as many."
             )
-        n_chunks = max(1, shape[0] // max(halo, max(chunks[0])))
-        bounds = [k * shape[0] // n_chunks for k in range(n_chunks + 1)]
-        chunks = (tuple(np.diff(bounds).tolist()), *chunks[1:])
+        starts = range(0, max(1, shape[0] - halo + 1), halo)
+        rows = tuple(np.diff([*starts, shape[0]]).tolist())
+    chunks = (rows, *chunks[1:])
     return chunks
 
 

@@ -5,11 +5,13 @@ import copy
 from itertools import product
 from typing import Any, NamedTuple
 
+import dask
 import dask.array as da
 import dask.threaded
 import numpy as np
 from dask.array.optimization import optimize
 from dask.base import DaskMethodsMixin
+from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
 from imcombiners_astro.ccd import assemble
@@ -211,6 +213,26 @@ class LazyCombination(DaskMethodsMixin):
             f"<LazyCombination of {len(self._finish.frames)} images: shape "
             f"{self.shape}, {self.dtype}, {n_chunks} chunks>"
         )
+
+    def compute(self, **keywords):
+        """
+        Combine the images.
+
+        Parameters
+        ----------
+        **keywords
+            For ``dask.compute``, such as ``scheduler``.
+
+        Returns
+        -------
+        `~astropy.nddata.CCDData`
+            What `imcombiners_astro.combine` returns. It is put together here, not by a
+            worker, which need not have the memory for it.
+        """
+        parts = [
+            Delayed(key, self._graph, layer=self._name) for key in self.__dask_keys__()
+        ]
+        return self._finish(dask.compute(*parts, traverse=False, **keywords))
 
     def write(self, output_file, overwrite_output=False, **keywords):
         """

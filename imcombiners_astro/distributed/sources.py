@@ -56,7 +56,7 @@ def source_of(img_list, mask, unit):
     """
     if isinstance(img_list, Iterator):
         img_list = list(img_list)
-    if isinstance(img_list, da.Array):
+    if isinstance(img_list, da.Array) and len(img_list):
         if img_list.ndim < 3:
             raise ValueError(
                 "img_list: one dask array must have the shape (N, *spatial), found "
@@ -66,6 +66,8 @@ def source_of(img_list, mask, unit):
     several = isinstance(img_list, list | tuple)
     if several and any(isinstance(item, da.Array | NDData) for item in img_list):
         return ArraySource(list(img_list), mask, unit)
+    if isinstance(img_list, da.Array):
+        img_list = []  # there is none in it
     if mask is not None:
         raise TypeError(
             "mask= is for dask arrays; the masks of files are their extensions MASK "
