@@ -18,7 +18,7 @@ from imcombiners_astro.distributed import combine
 from imcombiners_astro.distributed.chunks import choose_chunks, places
 
 STACK = da.ones((3, 40, 50), chunks=(1, 20, 50))
-GROWING = imc.SigClip(2, grow=3.5)
+GROWING = imc.SigClip(2, stdfunc="mad", grow=3.5)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_masks_of_files(tmp_path):
 
 def test_rows_of_files_stay_whole(tmp_path):
     stack_of(1)[0].write(tmp_path / "a.fits")
-    with pytest.raises(ValueError, match="whole rows.*such as"):
+    with pytest.raises(ValueError, match=r"whole rows.*such as"):
         combine([tmp_path / "a.fits"], chunks=(23, 5))
 
 
@@ -155,14 +155,15 @@ def test_chunks_have_the_rows_that_growth_needs():
     for n_rows in range(1, 30):
         for halo in range(1, 8):
             for asked in (None, 3, 7):
-                if asked is not None and halo > asked and n_rows > asked:
-                    if n_rows >= 2 * asked:
-                        options = FREE | {"halo": halo}
-                        with pytest.raises(ValueError, match="grow over"):
-                            choose_chunks(asked, (n_rows, 5), 100, 1e3, **options)
-                    continue
                 options = FREE | {"halo": halo, "whole": {1: "so"}}
-                rows, columns = choose_chunks(asked, (n_rows, 5), 100, 1e3, **options)
+                try:
+                    rows, columns = choose_chunks(
+                        asked, (n_rows, 5), 100, 1e3, **options
+                    )
+                except ValueError as error:
+                    assert asked is not None and asked < halo
+                    assert "grow over" in str(error)
+                    continue
                 assert columns == (5,)
                 assert sum(rows) == n_rows
                 assert len(rows) == 1 or min(rows) >= halo
