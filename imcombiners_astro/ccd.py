@@ -30,8 +30,11 @@ from imcombiners_astro.workers import Workers
 __all__ = [
     "Prepared",
     "Tally",
+    "arrays_of",
     "assemble",
     "combine_frames",
+    "counts_of",
+    "frames_table_of",
     "needs_variances",
     "prepare",
 ]
@@ -72,7 +75,10 @@ def combine_frames(frames, template, options, tally=None):
     with Workers(options.n_threads) as workers:
         task = Task(prepared.inputs, options, workers, tally)
         task.run()
-    return assemble(prepared, frames, options, task.products())
+    table, arrays = None, arrays_of(task)
+    if task.record is not None:
+        table = frames_table_of(prepared, frames, arrays["mask"].size, counts_of(task))
+    return assemble(prepared.shown, arrays, options, table)
 
 
 class Prepared(NamedTuple):
@@ -281,44 +287,73 @@ def _write_header(result, frames, options, noise, normalization):
     )
 
 
-def assemble(prepared, frames, options, products):
+def arrays_of(task):
     """
-    Put the products of a combination into a copy of the first image.
+    Collect the arrays that a combination has made.
+
+    Parameters
+    ----------
+    task : Task
+        It has run.
+
+    Returns
+    -------
+    dict of str to `~numpy.ndarray`
+        image, mask, and as far as they are there uncertainty (the standard deviation),
+        dq and the diagnostics, in the shape of the image or (N, *shape).
+    """
+    image, sigma, mask = task.result()
+    arrays = {"image": image, "mask": mask}
+    if sigma is not None:
+        arrays["uncertainty"] = sigma
+    if task.output_dq is not None:
+        arrays["dq"] = task.output_dq.reshape(task.shape)
+    if task.record is not None:
+        arrays |= task.record.result(task.shape)
+    return arrays
+
+
+def counts_of(task):
+    """
+    Collect what is counted of every frame.
+
+    Parameters
+    ----------
+    task : Task
+        It has run, with diagnostics.
+
+    Returns
+    -------
+    int64 `~numpy.ndarray` (3, N)
+        Samples used, and rejected below and above.
+    """
+    record = task.record
+    return np.array([record.n_used, record.n_low, record.n_high])
+
+
+def frames_table_of(prepared, frames, n_pixels, counts):
+    """
+    Make the table of the frames.
 
     Parameters
     ----------
     prepared : Prepared
-        What was known before; its image is changed.
+        What was known before.
     frames : sequence of Frame
         The images, of which names, units and headers are used.
-    options : Options
-        What was done.
-    products : Products
-        What has been found.
+    n_pixels : int
+        Pixels of an image.
+    counts : `~numpy.ndarray` (3, N)
+        As `counts_of` gives them.
 
     Returns
     -------
-    `~astropy.nddata.CCDData`
-        As of `combine_frames`.
+    `~astropy.table.Table`
+        See `~imcombiners_astro.provenance.frames_table`.
     """
-    result, extras = prepared.shown, options.extras
-    example = result.uncertainty
-    result.data = products.image
-    result.mask = products.mask
-    result.uncertainty = None
-    if products.uncertainty is not None:
-        result.uncertainty = uncertainty_like(example, products.uncertainty, result)
-    output_dq = products.output_dq
-    if output_dq is not None:
-        if extras.ignore_flags is not None or extras.least_bad is not None:
-            result.flags = output_dq
-    if products.diagnostics is None:
-        # The diagnostics of a first image that has some are not those of the result.
-        has_some = isinstance(result, CombinedCCDData)
-        return type(result).from_ccd(result) if has_some else result
-    n_pixels = products.mask.size or 1
-    n_used, n_low, n_high = products.counts
-    table = frames_table(
+    n_used, n_low, n_high = counts
+    n_pixels = n_pixels or 1
+    return frames_table(
         frames,
         normalization=prepared.normalization,
         noise=prepared.noise,
@@ -326,6 +361,42 @@ def assemble(prepared, frames, options, products):
         rejected_low_per_frame=n_low / n_pixels,
         rejected_high_per_frame=n_high / n_pixels,
     )
+
+
+def assemble(result, arrays, options, frames):
+    """
+    Put the arrays of a combination into a copy of the first image.
+
+    Parameters
+    ----------
+    result : `~astropy.nddata.CCDData`
+        The copy, which is changed.
+    arrays : dict of str to `~numpy.ndarray`
+        As `arrays_of` gives them.
+    options : Options
+        What was done.
+    frames : `~astropy.table.Table` or None
+        The table of the frames.
+
+    Returns
+    -------
+    `~astropy.nddata.CCDData`
+        As of `combine_frames`.
+    """
+    example, extras, arrays = result.uncertainty, options.extras, dict(arrays)
+    result.data = arrays.pop("image")
+    result.mask = arrays.pop("mask")
+    sigma, output_dq = arrays.pop("uncertainty", None), arrays.pop("dq", None)
+    result.uncertainty = None
+    if sigma is not None:
+        result.uncertainty = uncertainty_like(example, sigma, result)
+    if output_dq is not None:
+        if extras.ignore_flags is not None or extras.least_bad is not None:
+            result.flags = output_dq
+    if extras.diagnostics is None:
+        # The diagnostics of a first image that has some are not those of the result.
+        has_some = isinstance(result, CombinedCCDData)
+        return type(result).from_ccd(result) if has_some else result
     return CombinedCCDData.from_ccd(
-        result, frames=table, output_dq=output_dq, **products.diagnostics
+        result, frames=frames, output_dq=output_dq, **arrays
     )

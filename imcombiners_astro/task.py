@@ -25,7 +25,7 @@ from imcombiners_astro.uncertainty import (
     side_by_side,
 )
 
-__all__ = ["Inputs", "Products", "Tally", "Task", "call_sigma_clip"]
+__all__ = ["Inputs", "Tally", "Task", "call_sigma_clip"]
 
 
 @dataclass(slots=True)
@@ -75,34 +75,6 @@ class Inputs(NamedTuple):
     flag_rule: FlagRule = FlagRule()
     noise: tuple | None = None
     with_variances: bool = False
-
-
-class Products(NamedTuple):
-    """
-    What a combination, or a part of one, has found.
-
-    Attributes
-    ----------
-    image : `~numpy.ndarray`
-        The combined image.
-    mask : bool `~numpy.ndarray`
-        True where no sample is left.
-    uncertainty : `~numpy.ndarray` or None
-        Standard deviation of the image.
-    output_dq : uint32 `~numpy.ndarray` or None
-        Flags of the samples used.
-    diagnostics : dict of str to `~numpy.ndarray`, or None
-        Maps, and cubes of shape (N, *shape).
-    counts : int64 `~numpy.ndarray` (3, N) or None
-        Samples of each frame that are used, and rejected below and above.
-    """
-
-    image: np.ndarray
-    mask: np.ndarray
-    uncertainty: np.ndarray | None = None
-    output_dq: np.ndarray | None = None
-    diagnostics: dict | None = None
-    counts: np.ndarray | None = None
 
 
 class Task:
@@ -352,27 +324,10 @@ class Task:
                 "floating-point dtype, or give their value with blank=."
             )
 
-    def products(self, rows=slice(None)):
-        """
-        Return what has been found.
-
-        Parameters
-        ----------
-        rows : slice, optional
-            Part of the image along its first axis; by default all of it.
-
-        Returns
-        -------
-        Products
-            In the shape of the image.
-
-        Raises
-        ------
-        IntegerResultError
-            If an integer type cannot hold the image.
-        """
+    def result(self):
+        """Image, standard deviation (or None) and mask in the shape of the frames."""
         dtype = self.options.dtype
-        image = self._shaped(self.image)[rows]
+        image, sigma = self.image, self.sigma
         if dtype.kind in "iu":
             limits = np.iinfo(dtype)
             outside = ~((image > limits.min - 1.0) & (image < limits.max + 1.0))
@@ -381,33 +336,14 @@ class Task:
                     f"dtype={dtype} holds values from {limits.min} to {limits.max}, "
                     f"the combined image has {image[outside][0]:g}."
                 )
+        image = image.astype(dtype, copy=False)
         # The uncertainty of an integer image stays a float: truncated it would mostly
         # be 0.
-        sigma = self.sigma
         if sigma is not None:
-            sigma = self._shaped(sigma)[rows]
             if dtype.kind == "f":
                 sigma = sigma.astype(dtype, copy=False)
-        dq, record = self.output_dq, self.record
-        found = Products(
-            image.astype(dtype, copy=False),
-            self._shaped(self.mask)[rows],
-            sigma,
-            None if dq is None else self._shaped(dq)[rows],
-        )
-        if record is None:
-            return found
-        n_spatial = len(self.shape)
-        return found._replace(
-            diagnostics={
-                name: array[(..., rows, *[slice(None)] * (n_spatial - 1))]
-                for name, array in record.result(self.shape).items()
-            },
-            counts=np.array([record.n_used, record.n_low, record.n_high]),
-        )
-
-    def _shaped(self, array):
-        return array.reshape(self.shape)
+            sigma = sigma.reshape(self.shape)
+        return image.reshape(self.shape), sigma, self.mask.reshape(self.shape)
 
 
 def call_sigma_clip(stack, options, *, sides=False):

@@ -14,7 +14,7 @@ from dask.base import DaskMethodsMixin
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
-from imcombiners_astro.ccd import assemble
+from imcombiners_astro.ccd import assemble, frames_table_of
 from imcombiners_astro.diagnostics import DIAGNOSTICS
 from imcombiners_astro.files.output import check_output, write_output
 
@@ -65,33 +65,25 @@ class Finish(NamedTuple):
 
     def __call__(self, parts):
         """Return the combined image of its parts, in order."""
-        prepared = self.prepared._replace(shown=copy.deepcopy(self.prepared.shown))
-        return assemble(prepared, self.frames, self.options, self._joined(parts))
+        arrays = {
+            name: self._joined([part.arrays[name] for part in parts])
+            for name in parts[0].arrays
+        }
+        table, n_pixels = None, arrays["mask"].size
+        if parts[0].counts is not None:
+            counts = sum(part.counts for part in parts)
+            table = frames_table_of(self.prepared, self.frames, n_pixels, counts)
+        shown = copy.deepcopy(self.prepared.shown)
+        return assemble(shown, arrays, self.options, table)
 
-    def _joined(self, parts):
+    def _joined(self, blocks):
         shape = tuple(map(sum, self.chunks))
-        places = list(product(*map(_slices, self.chunks)))
-
-        def join(arrays):
-            if arrays[0] is None:
-                return None
-            leading = arrays[0].shape[: arrays[0].ndim - len(shape)]
-            whole = np.empty((*leading, *shape), arrays[0].dtype)
-            for place, array in zip(places, arrays, strict=True):
-                whole[(..., *place)] = array
-            return whole
-
-        first = parts[0]
-        found = type(first)(*(join([p[k] for p in parts]) for k in range(4)))
-        if first.diagnostics is None:
-            return found
-        return found._replace(
-            diagnostics={
-                name: join([part.diagnostics[name] for part in parts])
-                for name in first.diagnostics
-            },
-            counts=sum(part.counts for part in parts),
-        )
+        leading = blocks[0].shape[: blocks[0].ndim - len(shape)]
+        whole = np.empty((*leading, *shape), blocks[0].dtype)
+        places = product(*map(_slices, self.chunks))
+        for place, block in zip(places, blocks, strict=True):
+            whole[(..., *place)] = block
+        return whole
 
 
 def _slices(sizes):
@@ -99,11 +91,9 @@ def _slices(sizes):
     return [slice(b - n, b) for n, b in zip(sizes, stops, strict=True)]
 
 
-def _product(part, name):
+def _taken(part, name):
     """Take one array out of what a task has found."""
-    if part.diagnostics is not None and name in part.diagnostics:
-        return part.diagnostics[name]
-    return getattr(part, name)
+    return part.arrays["dq" if name == "output_dq" else name]
 
 
 def _is_cube(name):
@@ -121,7 +111,7 @@ class LazyCombination(DaskMethodsMixin):
     Parameters
     ----------
     graph : `~dask.highlevelgraph.HighLevelGraph`
-        The tasks; those of the parts give `~imcombiners_astro.task.Products`.
+        The tasks.
     name : str
         Name of the parts.
     finish : Finish
@@ -151,7 +141,7 @@ class LazyCombination(DaskMethodsMixin):
     >>> import dask.array as da
     >>> from imcombiners_astro.distributed import combine
     >>> stack = da.ones((5, 40, 60), chunks=(5, 20, 30))
-    >>> lazy = combine(stack, "median", unit="adu")
+    >>> lazy = combine(stack, "median", unit="adu", chunks=(20, 30))
     >>> lazy
     <LazyCombination of 5 images: shape (40, 60), float64, 2 x 2 chunks>
     >>> lazy.image[:10, 0].sum().compute()
@@ -172,7 +162,7 @@ class LazyCombination(DaskMethodsMixin):
         leading = ((len(self._finish.frames),),) if _is_cube(name) else ()
         own = f"{name}-{self._name}"
         layer = {
-            (own, *(0 for _ in leading), *key[1:]): (_product, key, name)
+            (own, *(0 for _ in leading), *key[1:]): (_taken, key, name)
             for key in self.__dask_keys__()
         }
         graph = HighLevelGraph.from_collections(own, layer, [self])

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
 
+import numpy as np
 from astropy import units as u
 from astropy.nddata import NDData
 
+from imcombiners_astro.ccd import arrays_of, counts_of
 from imcombiners_astro.files.fits import open_frames
 from imcombiners_astro.memory_frames import CCDFrame, image_of_array
 from imcombiners_astro.strip import fold
@@ -23,6 +25,7 @@ from imcombiners_astro.workers import Workers
 __all__ = [
     "ArrayPart",
     "FilePart",
+    "Found",
     "Given",
     "Place",
     "Window",
@@ -51,6 +54,22 @@ class Given(NamedTuple):
     unit: u.UnitBase | None
     uncertainty: type | None = None
     uncertainty_unit: u.UnitBase | None = None
+
+
+class Found(NamedTuple):
+    """
+    What a task has found out about a chunk.
+
+    Attributes
+    ----------
+    arrays : dict of str to `~numpy.ndarray`
+        As `~imcombiners_astro.ccd.arrays_of` gives them.
+    counts : int64 `~numpy.ndarray` (3, N) or None
+        Samples of each frame that are used, and rejected below and above.
+    """
+
+    arrays: dict
+    counts: np.ndarray | None
 
 
 def frame_of(given, arrays, *, want_uncertainty=False, want_flags=False):
@@ -202,8 +221,8 @@ class ArrayPart:
 
         Returns
         -------
-        Products
-            What has been found, without neighbours.
+        Found
+            What it holds, without neighbours.
         """
         frames = self.frames(*arrays)
         return _combined(frames, self.inputs, self.options, place, weights)
@@ -263,8 +282,8 @@ class FilePart:
 
         Returns
         -------
-        Products
-            What has been found, without neighbours.
+        Found
+            What it holds, without neighbours.
         """
         with self.frames(self.paths) as frames:
             windows = [Window(frame, place) for frame in frames]
@@ -311,12 +330,24 @@ def _combined(frames, inputs, options, place, weights):
     inputs = inputs._replace(frames=frames, transform=transform)
     with Workers(options.n_threads) as workers:
         task = Task(inputs, options, workers)
-        if not (place.before or place.after):
+        if place.before or place.after:
+            _run_inner(task, place)
+        else:
             task.run()
-            return task.products()
-        n_rows, height = fold(place.shape)[0], place.shape[0]
-        row = prod(place.shape[1:-1])  # folded rows next to each other on this axis
-        rows = slice(place.before, height - place.after)
-        planes = [frame.read(0, n_rows) for frame in frames]
-        task.combine(task.maker.make(rows.start * row, rows.stop * row, planes, 0))
-        return task.products(rows)
+        arrays = arrays_of(task)
+    counts = None if task.record is None else counts_of(task)
+    rows = slice(place.before, place.shape[0] - place.after)
+    inner = (..., rows, *[slice(None)] * (len(place.shape) - 1))
+    return Found({name: array[inner] for name, array in arrays.items()}, counts)
+
+
+def _run_inner(task, place):
+    """Combine what is not of the neighbours."""
+    for array in (task.image, task.sigma):
+        if array is not None:
+            array.fill(0)  # their rows are looked at when types are converted
+    n_rows, height = fold(place.shape)[0], place.shape[0]
+    row = prod(place.shape[1:-1])  # folded rows next to each other on this axis
+    start, stop = place.before * row, (height - place.after) * row
+    planes = [frame.read(0, n_rows) for frame in task.inputs.frames]
+    task.combine(task.maker.make(start, stop, planes, 0))
