@@ -30,12 +30,25 @@ __all__ = ["combine"]
 _TASK_NBYTES = 256e6
 _MEM_LIMIT = inspect.signature(local.combine).parameters["mem_limit"].default
 
-_ELSEWHERE = {
+# Arguments of the other `combine` that have a meaning here.
+_SUPPORTED = frozenset(
+    """
+    method weights scale mem_limit clip_extrema nlow nhigh minmax_clip minmax_clip_min
+    minmax_clip_max sigma_clip sigma_clip_low_thresh sigma_clip_high_thresh
+    sigma_clip_func sigma_clip_dev_func dtype combine_uncertainty_function n_threads
+    blank rejectors zero statsec thresholds uncertainty diagnostics gain readnoise
+    snoise ignore_flags least_bad clip_scaled exposure effective_noise
+    """.split()
+)
+# What to do about those that have none.
+_INSTEAD = {
     "output_file": "call write(path) of the result",
     "overwrite_output": "it is an argument of write() of the result",
     "array_package": "chunks are NumPy arrays",
-    "progress_bar": "use dask.diagnostics.ProgressBar or the dashboard of the cluster",
+    "progress_bar": "use dask.diagnostics.ProgressBar, or the dashboard of the cluster",
 }
+# Those that are not options of a combination.
+_NOT_OPTIONS = ("output_", "overwrite_", "array_")
 
 
 def combine(
@@ -124,7 +137,7 @@ def combine(
     arguments = dict(bound.arguments)
     del arguments["img_list"]
     ccdkwargs = local.known_keywords(arguments.pop("ccdkwargs"))
-    _refuse(arguments)
+    _refuse(arguments, ccdkwargs)
 
     source = source_of(img_list, mask, ccdkwargs.get("unit"))
     options = check_options(**arguments, n_frames=source.n_frames)
@@ -143,13 +156,18 @@ def combine(
         return _lazy(source, prepared, options, chunks, halo, known)
 
 
-def _refuse(arguments):
-    """Refuse what has no meaning here; leave the rest."""
+def _refuse(arguments, ccdkwargs):
+    """Refuse what has no meaning here; leave options of a combination."""
+    if ccdkwargs.get("hdu") == "all":
+        raise TypeError(
+            "hdu='all' is not for a lazy combination: make one for each extension."
+        )
     parameters = inspect.signature(local.combine).parameters
-    for name, instead in _ELSEWHERE.items():
+    for name in arguments.keys() - _SUPPORTED:
         if arguments[name] is not parameters[name].default:
+            instead = _INSTEAD.get(name, "use imcombiners_astro.combine")
             raise TypeError(f"{name}= is not for a lazy combination: {instead}.")
-        if name != "progress_bar":
+        if name.startswith(_NOT_OPTIONS):
             del arguments[name]
 
 
@@ -266,11 +284,11 @@ def _dtypes(options, frames):
         dtypes["output_dq"] = np.dtype(np.uint32)
     level = options.extras.diagnostics
     if level is not None:
+        absent = ("output_dq",) if level == "full" else ("output_dq", "sample_flags")
         for product, diagnostic in DIAGNOSTICS.items():
-            if product == "output_dq" or (
-                product == "sample_flags" and level != "full"
-            ):
-                continue
             own = values if diagnostic.is_value else np.dtype(diagnostic.dtype)
-            dtypes[product] = own
+            if product != "output_dq" and (
+                product != "sample_flags" or level == "full"
+            ):
+                dtypes[product] = own
     return dtypes

@@ -84,11 +84,20 @@ def _in_memory(k, found):
     )
 
 
-def _broadcast(array):
-    """Return an array of zeros of the same shape and type that takes no memory."""
-    if array is None:
+def _stand_in(stack, k):
+    """Return zeros for the k-th image of a stack, which take no memory."""
+    if stack is None:
         return None
-    return np.broadcast_to(np.zeros((), array.dtype), array.shape)
+    one = stack[k] if isinstance(stack, list) else stack
+    if one is None:
+        return None
+    shape = one.shape if isinstance(stack, list) else one.shape[1:]
+    if any(np.isnan(n) for n in shape):
+        raise ValueError(
+            f"img_list[{k}] has chunks of unknown size; call its method "
+            "compute_chunk_sizes()."
+        )
+    return np.broadcast_to(np.zeros((), one.dtype), shape)
 
 
 class ArraySource:
@@ -153,7 +162,9 @@ class ArraySource:
             self.given.append(Given(name, own, *kind))
             self._headers.append(image.meta)
             parts = image.mask, array, getattr(image, "flags", None)
-            columns.append((image.data, *(_as_dask(p, image.data) for p in parts)))
+            columns.append(
+                (image.data, *(_as_dask(part, image.data.shape) for part in parts))
+            )
         lists = (list(column) for column in zip(*columns, strict=True))
         self.stacks = [
             None if all(one is None for one in arrays) else arrays for arrays in lists
@@ -161,9 +172,9 @@ class ArraySource:
 
     def _take_mask(self, mask):
         """Combine masks with what the images have of one."""
-        shape, n = tuple(self._pixels(0).shape), self.n_frames
+        shape, n = self._shape, self.n_frames
         if isinstance(mask, list | tuple):
-            masks = [_as_dask(one, self._pixels(0)) for one in mask]
+            masks = [_as_dask(one, shape) for one in mask]
         else:
             mask = da.asarray(mask)
             masks = [mask] * n if mask.shape == shape else mask
@@ -188,16 +199,16 @@ class ArraySource:
             ]
         self.stacks[1] = masks
 
-    def _pixels(self, k):
-        return self.stacks[0][k]
-
-    def _arrays(self, k):
-        return [None if stack is None else stack[k] for stack in self.stacks]
+    @property
+    def _shape(self):
+        images = self.stacks[0]
+        return tuple(images[0].shape if isinstance(images, list) else images.shape[1:])
 
     @property
     def previous_chunks(self):
         """How the first image is cut now."""
-        return self._pixels(0).chunks
+        images = self.stacks[0]
+        return images[0].chunks if isinstance(images, list) else images.chunks[1:]
 
     @contextlib.contextmanager
     def opened(self, wanted, ccdkwargs):
@@ -205,7 +216,7 @@ class ArraySource:
         self.wanted = wanted
         self.frames = []
         for k, given in enumerate(self.given):
-            arrays = [_broadcast(array) for array in self._arrays(k)]
+            arrays = [_stand_in(stack, k) for stack in self.stacks]
             frame = frame_of(given, arrays, **wanted)
             if self._headers[k] is not None:
                 frame.ccd.meta = self._headers[k]
@@ -217,7 +228,7 @@ class ArraySource:
         first, unit = self._first, self.given[0].unit
         if isinstance(first, CCDData):
             return first
-        empty = np.empty((0,) * self._pixels(0).ndim)
+        empty = np.empty((0,) * len(self._shape))
         if not isinstance(first, NDData):
             return CCDData(empty, unit=self.frames[0].unit)
         kind = self.given[0].uncertainty
@@ -238,40 +249,40 @@ class ArraySource:
     def measure(self, measurement):
         """Take the statistics of all frames, each in a task of its own."""
         task = dask.delayed(measured_arrays, pure=False)
-        shape = self.frames[0].shape
-        return [
-            task(measurement, given, factor, self.wanted, *map(_cut(shape), arrays))
-            for given, factor, arrays in zip(
-                self.given,
-                self.factors,
-                map(self._arrays, range(self.n_frames)),
-                strict=True,
-            )
-        ]
+        place = tuple(slice(n) for n in self.frames[0].shape)
+        wanted = {"want_flags": self.wanted["want_flags"]}
+        pixels, masks, _, flags = self.stacks
+        tasks = []
+        for k, (given, factor) in enumerate(zip(self.given, self.factors, strict=True)):
+            stacks = pixels, masks, None, flags
+            arrays = [None if stack is None else stack[k] for stack in stacks]
+            arrays = [None if array is None else array[place] for array in arrays]
+            tasks.append(task(measurement, given, factor, wanted, *arrays))
+        return tasks
 
     def sample_nbytes(self):
         """Bytes of all samples of a pixel, with what belongs to them."""
-        arrays = [a for k in range(self.n_frames) for a in self._arrays(k)]
-        variances = 8 * self.n_frames * self.wanted["want_uncertainty"]
-        return sum(a.dtype.itemsize for a in arrays if a is not None) + variances
+        nbytes = 8 * self.n_frames * self.wanted["want_uncertainty"]  # variances
+        for stack in self.stacks:
+            if isinstance(stack, list):
+                nbytes += sum(one.dtype.itemsize for one in stack if one is not None)
+            elif stack is not None:
+                nbytes += self.n_frames * stack.dtype.itemsize
+        return nbytes
 
     def part(self, inputs, options):
         """Return what combines a chunk."""
         return ArrayPart(inputs, options, self.given, self.factors, self.wanted)
 
 
-def _as_dask(array, like):
+def _as_dask(array, shape):
     """Return what belongs to an image as a dask array of its shape."""
-    if array is None or (np.ndim(array) == 0 and not isinstance(array, da.Array)):
+    if array is None:
+        return None
+    if np.ndim(array) == 0 and not isinstance(array, da.Array):
         # a mask or an error may be one value for all
-        return array if not np.any(array) else da.full(like.shape, array)
+        return da.full(shape, array)
     return da.asarray(array)
-
-
-def _cut(shape):
-    """Return what cuts an array to a shape."""
-    place = tuple(slice(n) for n in shape)
-    return lambda array: None if array is None else array[place]
 
 
 class FileSource:

@@ -28,6 +28,7 @@ GROWING = imc.SigClip(2, stdfunc="mad", grow=3.5)
         ({"overwrite_output": True}, TypeError, "overwrite_output.*write"),
         ({"progress_bar": iter}, TypeError, "progress_bar.*ProgressBar"),
         ({"array_package": da}, TypeError, "array_package.*NumPy"),
+        ({"hdu": "all"}, TypeError, "hdu='all'.*for each extension"),
         ({"method": "mode"}, ValueError, "unrecognised combine method"),
         ({"unit": None}, TypeError, "give unit="),
         ({"mask": np.zeros((3, 40))}, ValueError, "expected bool of shape"),
@@ -65,6 +66,7 @@ def test_what_cannot_be_meant(keywords, error, message):
         ([STACK[0], np.ones((40, 50))], TypeError, r"img_list\[1\].*found ndarray"),
         (STACK[0], ValueError, r"must have the shape \(N, \*spatial\)"),
         ([], ValueError, "img_list is empty"),
+        ([STACK[0], STACK[0][STACK[0][:, 0] > 0]], ValueError, "compute_chunk_sizes"),
         (da.ones((0, 4, 5)), ValueError, "img_list is empty"),
         ([STACK[0], STACK[0][1:]], TypeError, "not the same size"),
         ([STACK[0], STACK[0].astype(complex)], TypeError, "real numbers"),
@@ -76,6 +78,17 @@ def test_what_cannot_be_meant(keywords, error, message):
 def test_images_that_cannot_be_combined(images, error, message):
     with pytest.raises(error, match=message):
         combine(images, unit="adu")
+
+
+def test_every_argument_is_used_or_refused(monkeypatch):
+    """One that combine() learns is not ignored by this one."""
+
+    def learned(img_list, method="average", mem_limit=16e9, trick=None, **ccdkwargs):
+        pass
+
+    monkeypatch.setattr(imc.files.combine, "combine", learned)
+    with pytest.raises(TypeError, match=r"trick= is not for a lazy.*use imcombiners"):
+        combine(STACK, unit="adu", trick=3)
 
 
 def test_masks_of_files(tmp_path):
