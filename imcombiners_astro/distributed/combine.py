@@ -287,8 +287,6 @@ def _dtypes(options, frames):
         absent = ("output_dq",) if level == "full" else ("output_dq", "sample_flags")
         for product, diagnostic in DIAGNOSTICS.items():
             own = values if diagnostic.is_value else np.dtype(diagnostic.dtype)
-            if product != "output_dq" and (
-                product != "sample_flags" or level == "full"
-            ):
+            if product not in absent:
                 dtypes[product] = own
     return dtypes

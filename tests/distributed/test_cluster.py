@@ -71,8 +71,7 @@ def test_same_bits(client, tmp_path):
                     assert found.uncertainty.array.tobytes() == sigma.tobytes()
             if own is files:
                 assert repr(found.header) == repr(expected.header)
-            image = lazy.persist().image.compute()
-            assert image.tobytes() == expected.data.tobytes()
+    assert lazy.persist().image.compute().tobytes() == expected.data.tobytes()
 
 
 def test_a_stack_larger_than_the_memory_of_a_worker(client):
