@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """How the image of a lazy combination is cut into chunks, and what is cut alike."""
 
+import operator
 from itertools import accumulate
 from math import prod
 
@@ -10,7 +11,7 @@ import numpy as np
 from imcombiners_astro.distributed.parts import Place
 from imcombiners_astro.strip import fold
 
-__all__ = ["Cutter", "choose_chunks", "keys_of", "places"]
+__all__ = ["Cutter", "choose_chunks", "frame_key", "keys_of", "places"]
 
 
 def choose_chunks(asked, shape, nbytes, limit, *, previous, halo, whole, runs):
@@ -171,8 +172,10 @@ class Cutter:
     ----------
     chunks : tuple of tuple of int
         Those of the image.
-    halo : int
+    halo : int, optional
         Rows of its neighbours that a chunk needs, along the first axis.
+    frames : int, optional
+        Chunks of the axis of the frames: of so many, by default of all.
 
     Attributes
     ----------
@@ -180,8 +183,9 @@ class Cutter:
         All that have been cut, by the names they had.
     """
 
-    def __init__(self, chunks, halo):
-        self.chunks, self.halo, self.arrays = chunks, halo, {}
+    def __init__(self, chunks, halo=0, frames=-1):
+        self.chunks, self.halo, self.frames = chunks, halo, frames
+        self.arrays = {}
 
     def cut(self, stack):
         """
@@ -208,7 +212,7 @@ class Cutter:
         name = array.name
         if name not in self.arrays:
             array = array[(..., *(slice(sum(sizes)) for sizes in self.chunks))]
-            array = array.rechunk(((len(array),),) * n_leading + self.chunks)
+            array = array.rechunk((self.frames,) * n_leading + self.chunks)
             if self.halo and len(self.chunks[0]) > 1:
                 array = da.overlap.overlap(
                     array,
@@ -239,3 +243,27 @@ def keys_of(stack, index):
     if isinstance(stack, list):
         return [None if one is None else (one.name, *index) for one in stack]
     return None if stack is None else (stack.name, 0, *index)
+
+
+def frame_key(stack, k):
+    """
+    Give what a task gets of one frame of a stack of which every frame is a chunk.
+
+    Parameters
+    ----------
+    stack : `~dask.array.Array`, list or None
+        As `Cutter.cut` returns it.
+    k : int
+        The frame.
+
+    Returns
+    -------
+    tuple or None
+        A key of the graph, or a task.
+    """
+    if isinstance(stack, list):
+        one = stack[k]
+        return None if one is None else (one.name, *(0,) * one.ndim)
+    if stack is None:
+        return None
+    return (operator.itemgetter(0), (stack.name, k, *(0,) * (stack.ndim - 1)))

@@ -2,12 +2,9 @@
 """`combine` for dask: the graph of a combination."""
 
 import inspect
-import uuid
 
-import dask
 import dask.array as da
 import numpy as np
-from dask.highlevelgraph import HighLevelGraph
 
 from imcombiners_astro.ccd import needs_variances, prepare
 from imcombiners_astro.diagnostics import DIAGNOSTICS
@@ -17,6 +14,7 @@ from imcombiners_astro.distributed.chunks import (
     keys_of,
     places,
 )
+from imcombiners_astro.distributed.graphs import computed, graph_of, new_name
 from imcombiners_astro.distributed.lazy import Finish, Known, LazyCombination
 from imcombiners_astro.distributed.sources import source_of
 from imcombiners_astro.files import combine as local
@@ -111,7 +109,8 @@ def combine(
     headers are read then. ``zero`` and ``scale`` by statistics of the images need a
     pass over the pixels of their own: that is computed when this is called, by the
     scheduler in force then, with a task for each image, which must fit into the memory
-    of a worker.
+    of a worker. A stack that is cut through all images is turned round for this, and
+    needs the memory of all workers together.
 
     Rejectors that grow need neighbours: chunks overlap by as many rows as the growth
     of all rejectors reaches.
@@ -175,7 +174,8 @@ def _measure(source):
     """Return a function that takes the statistics of the frames by dask."""
 
     def measure(measurement):
-        found = dask.compute(*source.measure(measurement))
+        tasks, arrays = source.measurements(measurement, name := new_name("levels"))
+        found = computed(graph_of(name, tasks, arrays), list(tasks))
         joined = {}
         for name, first in found[0].items():
             values = [value for one in found for value in one[name]]
@@ -251,7 +251,7 @@ def _lazy(source, prepared, options, chunks, halo, known):
     part = source.part(
         inputs, options._replace(weights=kept, scale=None, extras=extras)
     )
-    name = f"imcombine-{uuid.uuid4().hex}"
+    name = new_name("imcombine")
     layer = {
         (name, *index): (
             part,
@@ -261,7 +261,7 @@ def _lazy(source, prepared, options, chunks, halo, known):
         )
         for index, place in places(chunks, halo).items()
     }
-    graph = HighLevelGraph.from_collections(name, layer, [*cutter.arrays.values()])
+    graph = graph_of(name, layer, cutter.arrays.values())
     shown = prepared.shown
     shown.mask = None
     if shown.uncertainty is not None:  # of which the class is wanted

@@ -5,17 +5,16 @@ import copy
 from itertools import product
 from typing import Any, NamedTuple
 
-import dask
 import dask.array as da
 import dask.threaded
 import numpy as np
 from dask.array.optimization import optimize
 from dask.base import DaskMethodsMixin
-from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
 from imcombiners_astro.ccd import assemble, frames_table_of
 from imcombiners_astro.diagnostics import DIAGNOSTICS
+from imcombiners_astro.distributed.graphs import computed, graph_of
 from imcombiners_astro.files.output import check_output, write_output
 
 __all__ = ["Finish", "Known", "LazyCombination"]
@@ -165,7 +164,7 @@ class LazyCombination(DaskMethodsMixin):
             (own, *(0 for _ in leading), *key[1:]): (_taken, key, name)
             for key in self.__dask_keys__()
         }
-        graph = HighLevelGraph.from_collections(own, layer, [self])
+        graph = graph_of(own, layer, [self])
         return da.Array(graph, own, leading + self.chunks, self._dtypes[name])
 
     chunks = property(lambda self: self._finish.chunks)
@@ -219,10 +218,8 @@ class LazyCombination(DaskMethodsMixin):
             What `imcombiners_astro.combine` returns. It is put together here, not by a
             worker, which need not have the memory for it.
         """
-        parts = [
-            Delayed(key, self._graph, layer=self._name) for key in self.__dask_keys__()
-        ]
-        return self._finish(dask.compute(*parts, traverse=False, **keywords))
+        parts = computed(self._graph, self.__dask_keys__(), **keywords)
+        return self._finish(parts)
 
     def write(self, output_file, overwrite_output=False, **keywords):
         """
@@ -257,5 +254,5 @@ def _persisted(graph, name, finish, dtypes, *, rename=None):
     """Make a combination of parts that are computed."""
     name = (rename or {}).get(name, name)
     if not isinstance(graph, HighLevelGraph):
-        graph = HighLevelGraph.from_collections(name, dict(graph))
+        graph = graph_of(name, dict(graph))
     return LazyCombination(graph, name, finish, dtypes)

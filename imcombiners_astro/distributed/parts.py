@@ -23,6 +23,7 @@ from imcombiners_astro.task import Inputs, Task
 from imcombiners_astro.workers import Workers
 
 __all__ = [
+    "ArrayMeasure",
     "ArrayPart",
     "FilePart",
     "Found",
@@ -30,7 +31,6 @@ __all__ = [
     "Place",
     "Window",
     "frame_of",
-    "measured_arrays",
 ]
 
 
@@ -295,31 +295,48 @@ class FilePart:
             return measurement(frames)
 
 
-def measured_arrays(measurement, given, factor, wanted, *arrays):
+@dataclass(frozen=True, eq=False)
+class ArrayMeasure:
     """
-    Measure one frame of arrays.
+    The measurement of frames of arrays.
 
     Parameters
     ----------
     measurement : callable
         Takes a list of frames.
-    given : Given
-        The image.
-    factor : float
-        What its values are multiplied by, to be in the unit of the first.
-    wanted : dict
-        Which of the keywords of `frame_of` are True.
-    *arrays : `~numpy.ndarray` or None
-        Pixels, mask, uncertainty and flags.
-
-    Returns
-    -------
-    dict
-        What the measurement says.
+    given : list of Given
+        The N images.
+    factors : list of float
+        What their values are multiplied by, to be in the unit of the first.
+    want_flags : bool
+        Whether their flags are of use.
     """
-    frame = frame_of(given, arrays, **wanted)
-    frame.unit_factor = factor
-    return measurement([frame])
+
+    measurement: Any
+    given: list
+    factors: list
+    want_flags: bool
+
+    def __call__(self, k, pixels, mask, flags):
+        """
+        Measure one frame.
+
+        Parameters
+        ----------
+        k : int
+            Which one.
+        pixels, mask, flags : `~numpy.ndarray` or None
+            Its arrays.
+
+        Returns
+        -------
+        dict
+            What the measurement says.
+        """
+        arrays = [pixels, mask, None, flags]
+        frame = frame_of(self.given[k], arrays, want_flags=self.want_flags)
+        frame.unit_factor = self.factors[k]
+        return self.measurement([frame])
 
 
 def _combined(frames, inputs, options, place, weights):

@@ -11,17 +11,17 @@ import os
 import re
 from collections.abc import Iterator
 
-import dask
 import dask.array as da
 import numpy as np
 from astropy.nddata import CCDData, NDData
 
+from imcombiners_astro.distributed.chunks import Cutter, frame_key
 from imcombiners_astro.distributed.parts import (
+    ArrayMeasure,
     ArrayPart,
     FilePart,
     Given,
     frame_of,
-    measured_arrays,
 )
 from imcombiners_astro.files.fits import open_frames
 from imcombiners_astro.files.inputs import expand_inputs
@@ -246,19 +246,34 @@ class ArraySource:
         """What brings every image to the unit of the first."""
         return [frame.unit_factor for frame in self.frames]
 
-    def measure(self, measurement):
-        """Take the statistics of all frames, each in a task of its own."""
-        task = dask.delayed(measured_arrays, pure=False)
-        place = tuple(slice(n) for n in self.frames[0].shape)
-        wanted = {"want_flags": self.wanted["want_flags"]}
+    def measurements(self, measurement, name):
+        """
+        Make a task for every frame, which takes its statistics.
+
+        Parameters
+        ----------
+        measurement : callable
+            Takes a list of frames.
+        name : str
+            Name of the tasks.
+
+        Returns
+        -------
+        tasks : dict
+            By their keys, in the order of the frames.
+        arrays : list of `~dask.array.Array`
+            What they depend on.
+        """
+        measured = ArrayMeasure(
+            measurement, self.given, self.factors, self.wanted["want_flags"]
+        )
+        # Every image in one chunk.
+        cutter = Cutter(tuple((n,) for n in self.frames[0].shape), 0, frames=1)
         pixels, masks, _, flags = self.stacks
-        tasks = []
-        for k, (given, factor) in enumerate(zip(self.given, self.factors, strict=True)):
-            stacks = pixels, masks, None, flags
-            arrays = [None if stack is None else stack[k] for stack in stacks]
-            arrays = [None if array is None else array[place] for array in arrays]
-            tasks.append(task(measurement, given, factor, wanted, *arrays))
-        return tasks
+        stacks = [cutter.cut(stack) for stack in (pixels, masks, flags)]
+        keys = [[frame_key(stack, k) for stack in stacks] for k in range(self.n_frames)]
+        tasks = {(name, k): (measured, k, *one) for k, one in enumerate(keys)}
+        return tasks, list(cutter.arrays.values())
 
     def sample_nbytes(self):
         """Bytes of all samples of a pixel, with what belongs to them."""
@@ -333,8 +348,10 @@ class FileSource:
             inputs, options, paths, self.reading, first.unit, tuple(first.shape)
         )
 
-    def measure(self, measurement):
-        """Take the statistics of all frames, each in a task of its own."""
+    def measurements(self, measurement, name):
+        """Make a task for every frame, as those of `ArraySource`."""
         part = self.part(None, None)
-        task = dask.delayed(part.measured, pure=False)
-        return [task(measurement, path) for path in part.paths]
+        return {
+            (name, k): (part.measured, measurement, path)
+            for k, path in enumerate(part.paths)
+        }, []
