@@ -36,6 +36,7 @@ intersphinx_mapping["ccdproc"] = (
     "https://ccdproc.readthedocs.io/en/stable/",
     None,
 )
+intersphinx_mapping["dask"] = ("https://docs.dask.org/en/stable/", None)
 
 # Missing references are errors, except where no inventory can be fetched
 # (-D disable_intersphinx=1 -D nitpicky=0).

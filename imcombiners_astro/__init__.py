@@ -54,6 +54,7 @@ _MODULES = {
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 _SUBPACKAGES = ("iraf", "kernels", "plots")
+_NEED_MORE = ("distributed",)  # than this package needs; not for "import *"
 
 __all__ = ["__version__", *_SUBPACKAGES, *_MODULE_OF]
 
@@ -61,7 +62,7 @@ __version__ = version("imcombiners_astro")
 
 
 def __getattr__(name):
-    if name in _SUBPACKAGES:
+    if name in _SUBPACKAGES + _NEED_MORE:
         return import_module(f"{__name__}.{name}")
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -71,4 +72,4 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_NEED_MORE})

@@ -12,14 +12,15 @@ have is in `imcombiners_astro.extras`.
 import copy
 from contextlib import nullcontext
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 from astropy import units as u
-from astropy.nddata import FlagCollection
+from astropy.nddata import CCDData, FlagCollection
 
 from imcombiners_astro.errors import CroppedFrameWarning, warn
-from imcombiners_astro.noise import effective_noise, resolve_noise
-from imcombiners_astro.normalization import frame_numbers_by_name
+from imcombiners_astro.noise import Noise, effective_noise, resolve_noise
+from imcombiners_astro.normalization import Normalization, frame_numbers_by_name
 from imcombiners_astro.pieces import FlagRule, Transform
 from imcombiners_astro.products import MemoryStore
 from imcombiners_astro.provenance import frames_table, write_header
@@ -29,7 +30,17 @@ from imcombiners_astro.uncertainty import uncertainty_like
 from imcombiners_astro.variances import require_variances
 from imcombiners_astro.workers import Workers
 
-__all__ = ["Tally", "combine_frames", "needs_variances", "without_pixels"]
+__all__ = [
+    "Prepared",
+    "Tally",
+    "assemble",
+    "combine_frames",
+    "counts_of",
+    "frames_table_of",
+    "needs_variances",
+    "prepare",
+    "without_pixels",
+]
 
 # Bytes of strips and work with which a combination runs at full speed.
 _EASY_NBYTES = 48 * 2**20
@@ -74,6 +85,64 @@ def combine_frames(frames, template, options, tally=None, output=None):
     IntegerResultError
         `options.dtype` cannot hold the result.
     """
+    prepared = prepare(frames, template, options)
+    shown = prepared.shown
+    with Workers(options.n_threads) as workers:
+        task = Task(prepared.inputs, options, workers, shown, tally)
+        with _store(task, shown, output) as store:
+            in_memory = isinstance(store, MemoryStore)
+            task.run(store, in_memory)
+            table = None
+            if task.record is not None:
+                n_pixels = prod(task.shape)
+                table = frames_table_of(prepared, frames, n_pixels, counts_of(task))
+            arrays = store.finish(table)
+    return assemble(shown, arrays, options, table)
+
+
+class Prepared(NamedTuple):
+    """
+    What is known of a combination before its pixels are combined.
+
+    Attributes
+    ----------
+    shown : `~astropy.nddata.CCDData`
+        The first image with the header of the result; its data are not used.
+    inputs : Inputs
+        The frames, and how they enter.
+    noise : `~imcombiners_astro.noise.Noise` or None
+        Gain and read noise, if something needs them.
+    normalization : `~imcombiners_astro.normalization.Normalization`
+        Zero levels, scales and weights.
+    """
+
+    shown: CCDData
+    inputs: Inputs
+    noise: Noise | None
+    normalization: Normalization
+
+
+def prepare(frames, template, options, measure=None):
+    """
+    Check frames against each other and find the numbers by which they enter.
+
+    Parameters
+    ----------
+    frames, template, options
+        As for `combine_frames`.
+    measure : callable, optional
+        Takes the statistics of the frames, see
+        `~imcombiners_astro.normalization.frame_numbers_by_name`.
+
+    Returns
+    -------
+    Prepared
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `combine_frames`.
+    """
     check_alike(frames)
     extras = options.extras
     flag_rule = FlagRule.of(extras, frames)
@@ -92,6 +161,7 @@ def combine_frames(frames, template, options, tally=None, output=None):
         ignored=flag_rule.ignored,
         mem_limit=options.mem_limit,
         n_threads=options.n_threads,
+        measure=measure,
     )
     shown = _shown(template)
     _write_header(shown, frames, options, noise, normalization)
@@ -103,16 +173,7 @@ def combine_frames(frames, template, options, tally=None, output=None):
         None if noise is None else _in_first_unit(noise, frames),
         bool(with_variances),
     )
-    with Workers(options.n_threads) as workers:
-        task = Task(inputs, options, workers, shown, tally)
-        with _store(task, shown, output) as store:
-            in_memory = isinstance(store, MemoryStore)
-            task.run(store, in_memory)
-            table = None
-            if task.record is not None:
-                table = _frames_table(task, noise, normalization)
-            arrays = store.finish(table)
-    return _assemble(shown, arrays, task, table)
+    return Prepared(shown, inputs, noise, normalization)
 
 
 def without_pixels(ccd):
@@ -144,7 +205,9 @@ def _store(task, shown, output):
     if output is not None:
         small = tuple(min(n, 8) for n in task.shape)
         store = MemoryStore(task.products, small, n_frames)
-        output.rehearse(_assemble(_small(shown, small), store.finish(), task, None))
+        output.rehearse(
+            assemble(_small(shown, small), store.finish(), task.options, None)
+        )
         easy = task.nbytes + min(task.input_nbytes(), _EASY_NBYTES)
         needed = max(needed, easy) + output.writing_nbytes(
             task.products, task.shape, n_frames
@@ -317,23 +380,78 @@ def _write_header(result, frames, options, noise, normalization):
     )
 
 
-def _frames_table(task, noise, normalization):
-    """Make the table of the frames; it does not depend on the arrays."""
+def counts_of(task):
+    """
+    Collect what is counted of every frame.
+
+    Parameters
+    ----------
+    task : Task
+        It has run, with diagnostics.
+
+    Returns
+    -------
+    int64 `~numpy.ndarray` (3, N)
+        Samples used, and rejected below and above.
+    """
     record = task.record
-    n_pixels = prod(task.shape) or 1
+    return np.array([record.n_used, record.n_low, record.n_high])
+
+
+def frames_table_of(prepared, frames, n_pixels, counts):
+    """
+    Make the table of the frames.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        What was known before.
+    frames : sequence of Frame
+        The images, of which names, units and headers are used.
+    n_pixels : int
+        Pixels of an image.
+    counts : `~numpy.ndarray` (3, N)
+        As `counts_of` gives them.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        See `~imcombiners_astro.provenance.frames_table`.
+    """
+    n_used, n_low, n_high = counts
+    n_pixels = n_pixels or 1
     return frames_table(
-        task.inputs.frames,
-        normalization=normalization,
-        noise=noise,
-        n_used_per_frame=record.n_used,
-        rejected_low_per_frame=record.n_low / n_pixels,
-        rejected_high_per_frame=record.n_high / n_pixels,
+        frames,
+        normalization=prepared.normalization,
+        noise=prepared.noise,
+        n_used_per_frame=n_used,
+        rejected_low_per_frame=n_low / n_pixels,
+        rejected_high_per_frame=n_high / n_pixels,
     )
 
 
-def _assemble(result, arrays, task, frames):
-    """Put the arrays of a combination into a copy of the first image."""
-    example, arrays = result.uncertainty, dict(arrays)
+def assemble(result, arrays, options, frames):
+    """
+    Put the arrays of a combination into a copy of the first image.
+
+    Parameters
+    ----------
+    result : `~astropy.nddata.CCDData`
+        The copy, which is changed.
+    arrays : dict of str to `~numpy.ndarray`
+        image, mask, and as far as they are there uncertainty (of the class of that of
+        `result`), dq and the diagnostics, in the shape of the image or (N, *shape).
+    options : Options
+        What was done.
+    frames : `~astropy.table.Table` or None
+        The table of the frames.
+
+    Returns
+    -------
+    `~astropy.nddata.CCDData`
+        As of `combine_frames`.
+    """
+    example, extras, arrays = result.uncertainty, options.extras, dict(arrays)
     result.data = arrays.pop("image")
     result.mask = arrays.pop("mask")
     result.uncertainty = None
@@ -343,9 +461,10 @@ def _assemble(result, arrays, task, frames):
         uncertainty.array = array
         result.uncertainty = uncertainty
     output_dq = arrays.pop("dq", None)
-    if task.gives_flags:
-        result.flags = output_dq
-    if task.record is None:
+    if output_dq is not None:
+        if extras.ignore_flags is not None or extras.least_bad is not None:
+            result.flags = output_dq
+    if extras.diagnostics is None:
         # The diagnostics of a first image that has some are not those of the result.
         has_some = isinstance(result, CombinedCCDData)
         return type(result).from_ccd(result) if has_some else result

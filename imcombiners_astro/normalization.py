@@ -10,6 +10,7 @@ is 0 and its scale is 1. What is given as *numbers* is used as it is.
 import math
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -141,6 +142,7 @@ def frame_numbers_by_name(
     ignored=None,
     mem_limit=16e9,
     n_threads=None,
+    measure=None,
 ):
     """
     Find the zero levels, scales and weights of frames.
@@ -184,6 +186,11 @@ def frame_numbers_by_name(
     n_threads : int, optional
         Most frames whose statistics are taken at the same time. The result does not
         depend on it.
+    measure : callable, optional
+        To have the statistics taken elsewhere. It is called, if there are any to take,
+        with a function that can be pickled. That takes a list of frames (in the unit of
+        the first of all) and returns a dict of sequences, a number for each of them;
+        ``measure`` returns the same of all frames.
 
     Returns
     -------
@@ -263,10 +270,17 @@ def frame_numbers_by_name(
     }
     if measured:
         slices, note = _thinned(slices, mem_limit)
-        reading = (slices, ignored, thresholds)
-        numbers |= _measured(frames, measured, reading, clip, mem_limit, n_threads)
-    if whole:
-        numbers["scale"] = [scale(_converted(frame)) for frame in frames]
+    if measured or whole:
+        measurement = partial(
+            _measured,
+            requests=measured,
+            whole=scale if whole else None,
+            reading=(slices, ignored, thresholds),
+            clip=clip,
+            mem_limit=mem_limit,
+            n_threads=n_threads,
+        )
+        numbers |= measurement(frames) if measure is None else measure(measurement)
     if "scale" in requests and requests["scale"].kind == "call":
         numbers["scale"] = checked_scale(numbers["scale"], frames)
     elif "scale" in requests and requests["scale"].kind != "numbers":
@@ -325,15 +339,26 @@ def _thinned(slices, mem_limit):
     return thinned, f", every {step}th pixel of each axis"
 
 
-def _measured(frames, requests, reading, clip, mem_limit, n_threads):
+def _measured(frames, *, requests, whole, reading, clip, mem_limit, n_threads):
     """
     Measure every frame once, whatever was asked for.
 
     Returns
     -------
-    dict of str to float64 `~numpy.ndarray` (N,)
-        Levels for each of the requests, in the unit of the first frame.
+    dict of str to sequence
+        Levels for each of the requests, in the unit of the first frame: float64, of
+        shape (N,). What ``whole``, a function of whole images, says is in a list.
     """
+    levels = {}
+    if requests:
+        levels = _levels(frames, requests, reading, clip, mem_limit, n_threads)
+    if whole is not None:
+        levels["scale"] = [whole(_converted(frame)) for frame in frames]
+    return levels
+
+
+def _levels(frames, requests, reading, clip, mem_limit, n_threads):
+    """Return what is asked for of a section of every frame."""
     n_pixels = math.prod(section_shape(reading[0]))
     n_workers = min(
         len(frames),

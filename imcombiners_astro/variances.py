@@ -76,6 +76,9 @@ class VarianceRule(NamedTuple):
         `~numpy.ndarray`
             ``std**2``, the variance, or ``1 / ivar`` (infinite where that is 0). It is
             float64, or ``array`` itself where this holds what is wanted. NaN stays NaN.
+            Squares are float64 for float32 as well, which has no room for them: fluxes
+            of 1e-17 erg/s/cm2 may have errors of 1e-20, the square of which is below
+            the smallest float32.
 
         Raises
         ------

@@ -24,7 +24,7 @@ from imcombiners_astro.files.output import Output
 from imcombiners_astro.options import check_method, check_options
 from imcombiners_astro.provenance import describe
 
-__all__ = ["combine", "combine_and_count"]
+__all__ = ["combine", "combine_and_count", "described", "known_keywords"]
 
 # What CCDData.read, its reader of FITS files and astropy.io.fits.open take.
 READER_KEYWORDS = frozenset(
@@ -357,8 +357,8 @@ def _combine(img_list, arguments, ccdkwargs, tally=None):
     output = {name: arguments.pop(name) for name in OUTPUT_KEYWORDS}
     arguments.pop("array_package")
     options = check_options(**arguments, n_frames=len(items))
-    options = options._replace(described=_described(arguments))
-    ccdkwargs = _known_keywords(ccdkwargs)
+    options = options._replace(described=described(arguments))
+    ccdkwargs = known_keywords(ccdkwargs)
     output = Output.of(
         output["output_file"],
         output["overwrite_output"],
@@ -396,8 +396,20 @@ def _parameters():
     return inspect.signature(combine).parameters
 
 
-def _described(arguments):
-    """Tell which parameters are not at their default, and the method."""
+def described(arguments):
+    """
+    Tell which parameters are not at their default, and the method.
+
+    Parameters
+    ----------
+    arguments : dict
+        Parameters of `combine` and their values.
+
+    Returns
+    -------
+    tuple of str
+        A text for each, for a header.
+    """
     parameters = _parameters()
     silent = ("mem_limit", "n_threads", "progress_bar")
     return tuple(
@@ -408,8 +420,20 @@ def _described(arguments):
     )
 
 
-def _known_keywords(ccdkwargs):
-    """Warn about keywords that nothing here takes, and leave them out."""
+def known_keywords(ccdkwargs):
+    """
+    Warn about keywords that nothing here takes, and leave them out.
+
+    Parameters
+    ----------
+    ccdkwargs : dict
+        Keywords for the reader of files.
+
+    Returns
+    -------
+    dict
+        Those that the reader knows.
+    """
     parameters = [
         name
         for name, parameter in _parameters().items()

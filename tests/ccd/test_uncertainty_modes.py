@@ -289,6 +289,22 @@ def test_noise_of_images_in_other_units():
     )
 
 
+@pytest.mark.parametrize("size", [3e-25, 3e25])
+@pytest.mark.parametrize("weights", [None, "ivar"])
+def test_squares_of_float32_that_no_float32_can_hold(size, weights):
+    sigma = np.arange(1.0, N + 1)
+    arrays = [np.full(SHAPE, s * size, "f4") for s in sigma]
+    ccds = [
+        CCDData(array, unit="Jy", uncertainty=StdDevUncertainty(array.copy()))
+        for array in arrays
+    ]
+    found = combine(ccds, uncertainty="propagate", weights=weights)
+    error = np.sqrt(sum(sigma**2)) / N
+    if weights == "ivar":
+        error = 1 / np.sqrt(sum(1 / sigma**2))
+    np.testing.assert_allclose(found.uncertainty.array, error * size, rtol=1e-6)
+
+
 def test_nan_variance_makes_the_error_unknown():
     ccds, _ = stack_with_errors(classes=(StdDevUncertainty,))
     ccds[1].uncertainty.array[2, 3:5] = np.nan
