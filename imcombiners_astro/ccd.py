@@ -17,7 +17,9 @@ from astropy import units as u
 from imcombiners_astro.errors import CroppedFrameWarning, warn
 from imcombiners_astro.noise import effective_noise, resolve_noise
 from imcombiners_astro.normalization import frame_numbers_by_name
+from imcombiners_astro.offsets import find_offsets, shift_coordinates
 from imcombiners_astro.pieces import FlagRule, Transform
+from imcombiners_astro.places import footprint_of
 from imcombiners_astro.provenance import frames_table, write_header
 from imcombiners_astro.result import CombinedCCDData
 from imcombiners_astro.task import Inputs, Tally, Task
@@ -59,8 +61,12 @@ def combine_frames(frames, template, options, tally=None):
     IntegerResultError
         `options.dtype` cannot hold the result.
     """
-    check_alike(frames)
     extras = options.extras
+    check_alike(frames, same_shape=extras.offsets is None)
+    placement, lines = None, ()
+    if extras.offsets is not None:
+        offsets, lines = find_offsets(frames, extras.offsets)
+        placement = footprint_of(frames, offsets, extras.footprint)
     flag_rule = FlagRule.of(extras, frames)
     thresholds = _thresholds_in(extras.thresholds, frames[0].unit)
     with_variances = needs_variances(options)
@@ -79,10 +85,17 @@ def combine_frames(frames, template, options, tally=None):
         n_threads=options.n_threads,
     )
     shown = _shown(template)
-    _write_header(shown, frames, options, noise, normalization)
+    if placement is not None:
+        shift_coordinates(shown, frames[0].name, placement)
+    _write_header(shown, frames, options, noise, normalization, lines)
+    transform = _transform(normalization)
+    placed = frames
+    if placement is not None:
+        per_sample = np.ndim(transform.weights) > 1
+        placed = placement.place(frames, transform.weights if per_sample else None)
     inputs = Inputs(
-        frames,
-        _transform(normalization),
+        placed,
+        transform,
         thresholds,
         flag_rule,
         None if noise is None else _in_first_unit(noise, frames),
@@ -102,11 +115,18 @@ def needs_variances(options):
     return "weights='ivar'" if by_name and options.weights == "ivar" else ""
 
 
-def check_alike(frames):
+def check_alike(frames, same_shape=True):
     """
     Compare shapes and units with those of the first frame.
 
     Larger frames are cropped, and other units are converted.
+
+    Parameters
+    ----------
+    frames : list of Frame
+        The frames.
+    same_shape : bool, optional
+        Whether shapes matter; the number of dimensions does in any case.
 
     Raises
     ------
@@ -118,7 +138,8 @@ def check_alike(frames):
     cropped = []
     for frame in frames[1:]:
         frame.to_unit(first.unit, first.name)
-        if tuple(frame.shape) == tuple(first.shape):
+        same = len(frame.shape) == len(first.shape)
+        if tuple(frame.shape) == tuple(first.shape) or (same and not same_shape):
             continue
         if len(frame.shape) != 2 or len(first.shape) != 2:
             larger = False
@@ -197,7 +218,7 @@ def _shown(template):
     return result
 
 
-def _write_header(result, frames, options, noise, normalization):
+def _write_header(result, frames, options, noise, normalization, lines):
     """Write what is known before the work; what cannot be written stops it here."""
     extras, header = options.extras, result.meta
     by_name = any(isinstance(x, str) for x in (options.scale, options.weights))
@@ -215,7 +236,7 @@ def _write_header(result, frames, options, noise, normalization):
     write_header(
         header,
         frames,
-        options=options.described,
+        options=(*options.described, *lines),
         exposure=extras.exposure,
         noise=noise,
         normalization=normalization,
@@ -232,6 +253,8 @@ def _assemble(result, task, noise, normalization):
     result.data = image
     result.mask = mask
     result.uncertainty = None
+    if extras.offsets is not None:
+        result.flags = None  # those of the first image are of other pixels
     if sigma is not None:
         result.uncertainty = uncertainty_like(example, sigma, result)
     output_dq = task.output_dq
@@ -244,14 +267,18 @@ def _assemble(result, task, noise, normalization):
         # The diagnostics of a first image that has some are not those of the result.
         has_some = isinstance(result, CombinedCCDData)
         return type(result).from_ccd(result) if has_some else result
-    n_pixels = mask.size or 1
+    frames, offsets, n_pixels = task.inputs.frames, None, mask.size or 1
+    if extras.offsets is not None:
+        offsets = [frame.position for frame in frames]
+        n_pixels = np.array([frame.n_covered or 1 for frame in frames])
     frames = frames_table(
-        task.inputs.frames,
+        frames,
         normalization=normalization,
         noise=noise,
         n_used_per_frame=record.n_used,
         rejected_low_per_frame=record.n_low / n_pixels,
         rejected_high_per_frame=record.n_high / n_pixels,
+        offsets=offsets,
     )
     return CombinedCCDData.from_ccd(
         result, frames=frames, output_dq=output_dq, **record.result(task.shape)

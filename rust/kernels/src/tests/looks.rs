@@ -1,7 +1,7 @@
 //! A look at the planes gives the bits of the general way.
 
 use crate::plan::*;
-use crate::plane::{FitsScaling, Plane, Shape, View};
+use crate::plane::{Cover, FitsScaling, Plane, Shape, View};
 use crate::sample::DType;
 use crate::{combine, Buffer, Kind, Outputs, Product};
 
@@ -294,4 +294,113 @@ fn a_look_changes_no_bit() {
             assert_eq!(at, None, "{product:?} of {frames} x {pixels} {dtype:?} by {plan:?}");
         }
     }
+}
+
+/// The places of a plane that covers some rows and columns of a stack.
+fn draw_cover(random: &mut Random, height: usize, width: usize) -> (Vec<usize>, usize, usize) {
+    let rate = [1, 1, 3][random.below(3) as usize];
+    let rows = (0..height).filter(|_| rate == 1 || random.below(rate) > 0).collect();
+    let columns = width - [0, 0, random.below(width as u64 + 1)][random.below(3) as usize] as usize;
+    (rows, random.below((width - columns) as u64 + 1) as usize, columns)
+}
+
+/// Planes in their places give the bits of planes that are filled up with NaN; thresholds, masks
+/// and all else are the same, but that what is not covered spoils no statistics.
+#[test]
+fn a_placed_plane_is_a_plane_filled_up() {
+    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    for _ in 0..200 {
+        let (height, width) = (1 + random.below(6) as usize, 1 + random.below(500) as usize);
+        let frames = 2 + random.below(20) as usize;
+        let shape = Shape::new(&[height], width).unwrap();
+        let (mut own, mut filled, mut covers) = (Vec::new(), Vec::new(), Vec::new());
+        for frame in 0..frames {
+            let (rows, column, columns) = draw_cover(&mut random, height, width);
+            let (mut bytes, mut all) = (Vec::new(), f32::NAN.to_le_bytes().repeat(height * width));
+            let (mut mask, mut all_masks) = (Vec::new(), vec![0_u8; height * width]);
+            for row in &rows {
+                for column in column..column + columns {
+                    let pixel = row * width + column;
+                    let x = (sample(&mut random, 0, frame) as f32).to_le_bytes();
+                    bytes.extend(x);
+                    all[4 * pixel..4 * pixel + 4].copy_from_slice(&x);
+                    all_masks[pixel] = u8::from(random.below(30) == 0);
+                    mask.push(all_masks[pixel]);
+                }
+            }
+            covers.push(Cover::new(rows, column, columns, &shape).unwrap());
+            own.push((bytes, mask, columns));
+            filled.push((all, all_masks));
+        }
+        let mut plan = draw_plan(&mut random, true);
+        for step in &mut plan.steps {
+            if let Step::Clip(clip) = step {
+                clip.nan_rule = NanRule::Ignore;
+            }
+        }
+        let placed: Vec<Plane> = own
+            .iter()
+            .zip(&covers)
+            .map(|((bytes, mask, columns), cover)| {
+                let view = |bytes, dtype: DType| {
+                    let stride = (columns * dtype.size()) as isize;
+                    View::placed(bytes, dtype, false, 0, stride, cover).unwrap()
+                };
+                let mut plane = Plane::new(view(bytes, DType::F32));
+                plane.mask = Some(view(mask, DType::U8));
+                plane
+            })
+            .collect();
+        let whole: Vec<Plane> = filled
+            .iter()
+            .map(|(bytes, mask)| {
+                let view = |bytes, dtype: DType| {
+                    let stride = (width * dtype.size()) as isize;
+                    View::new(bytes, dtype, false, 0, &[stride], &shape).unwrap()
+                };
+                let mut plane = Plane::new(view(bytes, DType::F32));
+                plane.mask = Some(view(mask, DType::U8));
+                plane
+            })
+            .collect();
+        let run = |planes: &[Plane], threads: usize| {
+            let pixels = shape.pixels();
+            let mut reals = vec![vec![7.0_f64; pixels]; 4];
+            let mut bytes = vec![vec![7_u8; pixels]; 2];
+            let mut cube = vec![vec![7_u8; pixels]; frames];
+            let mut outputs = Outputs::new();
+            let names = [Product::Image, Product::Std, Product::Low, Product::Upp];
+            for (product, real) in names.into_iter().zip(&mut reals) {
+                outputs.push(product, Buffer::F64(real)).unwrap();
+            }
+            for (product, byte) in [Product::OutputFlags, Product::Nit].into_iter().zip(&mut bytes)
+            {
+                outputs.push(product, Buffer::U8(byte)).unwrap();
+            }
+            let planes_out = cube.iter_mut().map(Vec::as_mut_slice).collect();
+            outputs.push(Product::SampleFlags, Buffer::Cube(planes_out)).unwrap();
+            combine(planes, &shape, &plan, outputs, Some(threads)).unwrap();
+            let bits = |x: &f64| if x.is_nan() { 0 } else { x.to_bits() };
+            let reals: Vec<u64> = reals.iter().flatten().map(bits).collect();
+            (reals, bytes, cube)
+        };
+        let want = run(&whole, 1);
+        assert_eq!(run(&placed, 1), want, "{frames} frames by {plan:?}");
+        assert_eq!(run(&placed, 3), want, "{frames} frames by {plan:?} in threads");
+    }
+}
+
+#[test]
+fn a_place_outside_is_refused() {
+    let shape = Shape::new(&[3], 4).unwrap();
+    assert!(Cover::new([0, 2], 1, 3, &shape).is_ok());
+    assert!(Cover::new([], 0, 0, &shape).is_ok());
+    assert!(Cover::new([2, 3], 0, 4, &shape).is_err());
+    assert!(Cover::new([1, 1], 0, 4, &shape).is_err());
+    assert!(Cover::new([0], 1, 4, &shape).is_err());
+    assert!(Cover::new([0], usize::MAX, 4, &shape).is_err());
+    assert!(Cover::new([0], 0, 4, &Shape::new(&[], 4).unwrap()).is_err());
+    let cover = Cover::new([0, 2], 1, 3, &shape).unwrap();
+    assert!(View::placed(&[0; 6], DType::U8, false, 0, 3, &cover).is_ok());
+    assert!(View::placed(&[0; 5], DType::U8, false, 0, 3, &cover).is_err());
 }
