@@ -204,7 +204,7 @@ def _switch(name, value):
 
 
 def _checked_offsets(offsets, n_frames):
-    """Return a name, keywords, or the offsets from the least ones, of Python integers."""
+    """Return a name, keywords, or integers, of which the least are 0."""
     expected = (
         "'wcs', 'physical', a tuple of header keywords such as ('XOFF', 'YOFF'), or "
         f"integers of shape ({n_frames}, number of axes)"

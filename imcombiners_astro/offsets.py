@@ -9,10 +9,10 @@ rounded to the nearest pixel; what that loses is told in a warning.
 import re
 import warnings
 from itertools import product
+from numbers import Real
 
 import numpy as np
 from astropy.wcs import WCS, FITSFixedWarning, NoConvergence, Sip
-from astropy.wcs.utils import pixel_to_pixel
 
 from imcombiners_astro.errors import SubpixelOffsetWarning, warn
 from imcombiners_astro.headers import header_number, lookup
@@ -93,7 +93,8 @@ def find_offsets(frames, offsets):
                 f"{ndim} as images have axes."
             )
         first = offsets[0]
-        return [tuple(a - b for a, b in zip(row, first, strict=True)) for row in offsets], []
+        rows = [zip(row, first, strict=True) for row in offsets]
+        return [tuple(at - start for at, start in row) for row in rows], []
     if isinstance(offsets, str) and offsets == "wcs":
         found, misfits = _by_wcs(frames)
     else:
@@ -126,6 +127,8 @@ def _shown(offsets):
 
 def _by_wcs(frames):
     """Return shifts (N, ndim) in the order of FITS, and how much they vary (N,)."""
+    from astropy.wcs.utils import pixel_to_pixel  # which brings coordinates along
+
     first = _wcs_of(frames[0])
     shape = frames[0].shape[::-1]
     center = [(n - 1) / 2 for n in shape]
@@ -216,13 +219,11 @@ def _by_keywords(frames, keywords):
             f"offsets: found {len(keywords)} keywords, expected {ndim} as images have "
             "axes."
         )
-    shifts = np.array(
-        [
-            [header_number(frame, [key], "offsets", "such keyword")[0] for key in keywords]
-            for frame in frames
-        ]
-    )
-    return shifts - shifts[0]
+    shifts = [
+        [header_number(frame, [key], "offsets", "such keyword")[0] for key in keywords]
+        for frame in frames
+    ]
+    return np.subtract(shifts, shifts[0])
 
 
 # ----------------------------------------------------------------- the result
@@ -260,7 +261,7 @@ def shift_coordinates(result, name, placement):
     for keyword, key in known.items():
         match = _REFERENCE.fullmatch(keyword)
         axis = int(match[1] or match[2]) if match else 0
-        if 0 < axis <= len(moved) and isinstance(header[key], int | float):
+        if 0 < axis <= len(moved) and isinstance(header[key], Real):
             header[key] += float(moved[axis - 1])
 
 
@@ -272,9 +273,9 @@ def _shift_wcs(wcs, name, moved, shape):
                 "be shifted; footprint='first' leaves it as it is."
             )
         return
-    n_axes = len(moved)
-    wcs.wcs.crpix = wcs.wcs.crpix + np.resize(np.append(moved, [0] * wcs.naxis), wcs.naxis)
+    n_axes = min(len(moved), wcs.naxis)
     if any(moved):
+        wcs.wcs.crpix[:n_axes] += moved[:n_axes]
         if wcs.sip is not None:
             sip = wcs.sip
             crpix = sip.crpix + moved[:2]
@@ -286,5 +287,5 @@ def _shift_wcs(wcs, name, moved, shape):
         if wcs.pixel_bounds is not None:
             each = zip(wcs.pixel_bounds, moved, strict=False)
             wcs.pixel_bounds = [b and (b[0] + n, b[1] + n) for b, n in each]
-    if wcs.pixel_shape is not None and n_axes == wcs.naxis:
+    if wcs.pixel_shape is not None and len(shape) == wcs.naxis:
         wcs.pixel_shape = shape[::-1]

@@ -252,7 +252,7 @@ def _middle(piece, outputs, plans, transform, n_threads):
 
 
 def _values(piece, k, at, transform):
-    """Return samples of frame `k` as the rejection has seen them; NaN: there is none."""
+    """Return samples of frame `k` as the rejection has seen them, NaN if not there."""
     raw, covered = piece.at(k, at)
     values = Strip(raw, fits=piece.fits and piece.fits[k]).values().astype(np.float64)
     if covered is not None:
