@@ -86,7 +86,7 @@ def combine_frames(frames, template, options, tally=None):
     )
     shown = _shown(template)
     if placement is not None:
-        shift_coordinates(shown, frames[0].name, placement)
+        shift_coordinates(shown, placement)
     _write_header(shown, frames, options, noise, normalization, lines)
     transform = _transform(normalization)
     placed = frames

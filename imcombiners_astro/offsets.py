@@ -229,7 +229,7 @@ def _by_keywords(frames, keywords):
 # ----------------------------------------------------------------- the result
 
 
-def shift_coordinates(result, name, placement):
+def shift_coordinates(result, placement):
     """
     Make the coordinates of the first image those of the result.
 
@@ -238,19 +238,12 @@ def shift_coordinates(result, name, placement):
     result : `~astropy.nddata.CCDData`
         With the header and WCS of the first image, which are changed: CRPIX, what
         distortions refer to, and LTV, if there are physical coordinates.
-    name : str
-        The first image, for messages.
     placement : Placement
         Where it is in the result.
-
-    Raises
-    ------
-    TypeError
-        If the pixels move, and the WCS is none of astropy's own.
     """
     moved = placement.positions[0][::-1]  # the order of FITS
     if result.wcs is not None:
-        _shift_wcs(result.wcs, name, moved, placement.shape)
+        _shift_wcs(result.wcs, moved, placement.shape)
     header = result.meta
     known = {str(key).upper(): key for key in header}
     is_physical = any(re.fullmatch(r"LT[VM]\d.*", keyword) for keyword in known)
@@ -265,14 +258,7 @@ def shift_coordinates(result, name, placement):
             header[key] += float(moved[axis - 1])
 
 
-def _shift_wcs(wcs, name, moved, shape):
-    if not isinstance(wcs, WCS):
-        if any(moved):
-            raise TypeError(
-                f"offsets: the WCS of {name} is a {type(wcs).__name__}, which cannot "
-                "be shifted; footprint='first' leaves it as it is."
-            )
-        return
+def _shift_wcs(wcs, moved, shape):
     n_axes = min(len(moved), wcs.naxis)
     if any(moved):
         wcs.wcs.crpix[:n_axes] += moved[:n_axes]
