@@ -13,7 +13,7 @@ import numpy as np
 
 from imcombiners_astro.strip import Strip, fold
 
-__all__ = ["Place", "PlacedFrame", "Placement", "footprint_of"]
+__all__ = ["Place", "PlacedFrame", "Placement", "footprint_of", "place_inside"]
 
 
 class Place(NamedTuple):
@@ -131,6 +131,37 @@ def _cut(first, n, full, core):
         return first[begin:end] - low, slice(int(begin), int(end)), high - low
     begin, end = (min(max(edge - first, 0), n) for edge in (low, high))
     return max(first - low, 0) if end > begin else 0, slice(begin, end), high - low
+
+
+def place_inside(shape, part, position):
+    """
+    Find the place of an image that is all inside a larger one.
+
+    Parameters
+    ----------
+    shape, part : tuple of int
+        Shapes of the larger and the smaller image.
+    position : sequence of int
+        Pixel of the larger one where the first pixel of the smaller one is.
+
+    Returns
+    -------
+    Place
+        Of the folded smaller image in the folded larger one; an image of one dimension
+        is one row here.
+
+    Examples
+    --------
+    >>> from imcombiners_astro.places import place_inside
+    >>> place_inside((2, 4, 9), (2, 2, 3), (0, 1, 5))
+    Place(shape=(8, 9), row=array([1, 2, 5, 6]), column=5)
+    """
+    *outer, n_columns = shape
+    axes = [np.arange(n) + at for n, at in zip(part[:-1], position[:-1], strict=True)]
+    rows = np.zeros(1, np.int64)
+    for size, axis in zip(outer, axes, strict=True):
+        rows = np.add.outer(rows * size, axis).ravel()
+    return Place((prod(outer), n_columns), rows, position[-1])
 
 
 class PlacedFrame:
