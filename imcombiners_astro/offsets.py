@@ -165,9 +165,14 @@ def _wcs_of(frame):
     if ccd is not None:
         wcs = ccd.wcs
     else:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FITSFixedWarning)
-            wcs = WCS(frame.header)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FITSFixedWarning)
+                wcs = WCS(frame.header)
+        except (ValueError, TypeError) as error:  # those of the library of WCS, too
+            raise ValueError(
+                f"offsets='wcs': {frame.name} has a WCS that cannot be used: {error}"
+            ) from error
         wcs = wcs if any(wcs.wcs.ctype) else None
     if wcs is None:
         raise ValueError(f"offsets='wcs': {frame.name} has no WCS.")

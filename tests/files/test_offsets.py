@@ -141,6 +141,20 @@ def test_files_in_strips(tmp_path, footprint):
             assert_same(got, expected)
 
 
+def test_packed_files(tmp_path):
+    images, offsets = draw(np.random.default_rng(30), dtype="i2", size=40, n=4)
+    images = [CCDData(image.data, unit="adu", mask=image.data < 0) for image in images]
+    expected = combine(filled_up(images, offsets))
+    paths = [str(tmp_path / name) for name in ("0.fits", "1.fits.gz", "2.fz", "3.fz")]
+    for image, path in zip(images, paths, strict=True):
+        hdu = fits.ImageHDU if "fits" in path else fits.CompImageHDU
+        hdus = [fits.PrimaryHDU(), hdu(image.data)]
+        fits.HDUList(hdus).writeto(path)
+    for mem_limit in (1, 1e9):
+        got = combine(paths, offsets=offsets, mem_limit=mem_limit, hdu=1, unit="adu")
+        assert_same(got, expected)
+
+
 @pytest.mark.parametrize("footprint", FOOTPRINTS)
 def test_cubes_in_strips(tmp_path, footprint):
     rng = np.random.default_rng(6)
@@ -702,6 +716,10 @@ def test_images_without_a_sky(tmp_path):
         combine(images, offsets="wcs")
     paths = written(images, tmp_path)
     with pytest.raises(ValueError, match=r"1\.fits has no WCS"):
+        combine(paths, offsets="wcs")
+    fits.setval(paths[1], "CTYPE1", value="RA---TAN")
+    fits.setval(paths[1], "CTYPE2", value="GLAT-SIN")
+    with pytest.raises(ValueError, match=r"1\.fits has a WCS that cannot be used"):
         combine(paths, offsets="wcs")
     images[1].wcs = WCS(naxis=3)
     with pytest.raises(ValueError, match="is for 3 axes, the image has 2"):
