@@ -15,6 +15,8 @@ from imcombiners_astro.strip import Strip, fold
 
 __all__ = ["Place", "PlacedFrame", "Placement", "footprint_of", "place_inside"]
 
+_MOST_PIXELS = np.iinfo(np.intp).max // 8
+
 
 class Place(NamedTuple):
     """
@@ -367,7 +369,8 @@ def footprint_of(frames, offsets, footprint):
     Raises
     ------
     ValueError
-        If there is no pixel that all frames cover; two of them are named.
+        If there is no pixel that all frames cover (two of them are named), or too many
+        for an array.
 
     Examples
     --------
@@ -402,4 +405,9 @@ def footprint_of(frames, offsets, footprint):
         for offset in offsets
     ]
     shape = tuple(last - first for first, last in zip(origin, end, strict=True))
+    if prod(shape) > _MOST_PIXELS:
+        raise ValueError(
+            f"footprint={footprint!r}: the result would have the shape {shape}, which "
+            "is more than an array can have; some of the offsets must be wrong."
+        )
     return Placement(shape, positions)

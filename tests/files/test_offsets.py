@@ -183,6 +183,17 @@ def test_images_that_do_not_touch():
     assert not first.frames["n_used"][1:].any()
 
 
+def test_offsets_that_must_be_wrong():
+    images, _ = draw(np.random.default_rng(31), n=2)
+    offsets = [(0, 0), (2**40, -(2**40))]
+    with pytest.raises(ValueError, match=r"would have the shape .* more than an array"):
+        combine(images, offsets=offsets)
+    first = combine(images, offsets=offsets, footprint="first")
+    np.testing.assert_array_equal(
+        first.data, np.where(images[0].mask, np.nan, images[0].data)
+    )
+
+
 def test_a_frame_is_read_only_where_it_is(tmp_path, monkeypatch):
     from imcombiners_astro.files.fitsframes import FitsFrame
 
@@ -255,10 +266,16 @@ def test_every_way_to_reject(tmp_path, keywords):
     images, offsets = draw(rng, size=30, reach=9)
     keywords = keywords | {"diagnostics": "full"}
     expected = combine(filled_up(images, offsets), **keywords)
-    assert_same(combine(images, offsets=offsets, **keywords), expected, MAPS)
-    keywords |= {"mem_limit": 30_000, "n_threads": 2}
+    size = expected.data.size
     paths = written(images, tmp_path)
-    assert_same(combine(paths, offsets=offsets, **keywords), expected, MAPS)
+    limited = {"mem_limit": 30_000, "n_threads": 2}
+    for given, more in ((images, {}), (paths, limited)):
+        got = combine(given, offsets=offsets, **keywords, **more)
+        assert_same(got, expected, MAPS)
+        np.testing.assert_array_equal(got.frames["n_used"], expected.frames["n_used"])
+        for name in ("rejected_low", "rejected_high"):
+            found = [got.frames[name][k] * im.data.size for k, im in enumerate(images)]
+            np.testing.assert_allclose(found, expected.frames[name] * size, rtol=1e-12)
 
 
 @pytest.mark.parametrize("footprint", FOOTPRINTS)

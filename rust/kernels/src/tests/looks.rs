@@ -304,8 +304,50 @@ fn draw_cover(random: &mut Random, height: usize, width: usize) -> (Vec<usize>, 
     (rows, random.below((width - columns) as u64 + 1) as usize, columns)
 }
 
-/// Planes in their places give the bits of planes that are filled up with NaN; thresholds, masks
-/// and all else are the same, but that what is not covered spoils no statistics.
+/// What there is of every sample: pixels, mask, variance and flags.
+const CHANNELS: [DType; 4] = [DType::F32, DType::U8, DType::F64, DType::U8];
+
+/// A plane of samples, which are made of what it has of each channel.
+fn plane_of<'a>(view: impl Fn(usize) -> View<'a>) -> Plane<'a> {
+    let mut plane = Plane::new(view(0));
+    plane.mask = Some(view(1));
+    plane.variance = Some(view(2));
+    plane.flags = Some(view(3));
+    plane
+}
+
+/// All products of planes.
+fn products(
+    planes: &[Plane],
+    shape: &Shape,
+    plan: &Plan,
+    threads: usize,
+) -> (Vec<u64>, Vec<Vec<u8>>, Vec<u32>) {
+    let pixels = shape.pixels();
+    let mut reals = vec![vec![7.0_f64; pixels]; 5];
+    let mut bytes = vec![vec![7_u8; pixels]; 2 + planes.len()];
+    let mut dq = vec![7_u32; pixels];
+    let mut outputs = Outputs::new();
+    let names = [Product::Image, Product::Std, Product::Low, Product::Upp, Product::Uncertainty];
+    for (product, real) in names.into_iter().zip(&mut reals) {
+        if product != Product::Uncertainty || plan.uncertainty.is_some() {
+            outputs.push(product, Buffer::F64(real)).unwrap();
+        }
+    }
+    let (maps, cube) = bytes.split_at_mut(2);
+    for (product, map) in [Product::OutputFlags, Product::Nit].into_iter().zip(maps) {
+        outputs.push(product, Buffer::U8(map)).unwrap();
+    }
+    let cube = cube.iter_mut().map(Vec::as_mut_slice).collect();
+    outputs.push(Product::SampleFlags, Buffer::Cube(cube)).unwrap();
+    outputs.push(Product::Dq, Buffer::U32(&mut dq)).unwrap();
+    combine(planes, shape, plan, outputs, Some(threads)).unwrap();
+    let bits = |x: &f64| if x.is_nan() { 0 } else { x.to_bits() };
+    (reals.iter().flatten().map(bits).collect(), bytes, dq)
+}
+
+/// Planes in their places give the bits of planes that are filled up with NaN, but that what is
+/// not covered spoils no statistics.
 #[test]
 fn a_placed_plane_is_a_plane_filled_up() {
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
@@ -316,23 +358,32 @@ fn a_placed_plane_is_a_plane_filled_up() {
         let (mut own, mut filled, mut covers) = (Vec::new(), Vec::new(), Vec::new());
         for frame in 0..frames {
             let (rows, column, columns) = draw_cover(&mut random, height, width);
-            let (mut bytes, mut all) = (Vec::new(), f32::NAN.to_le_bytes().repeat(height * width));
-            let (mut mask, mut all_masks) = (Vec::new(), vec![0_u8; height * width]);
-            for row in &rows {
-                for column in column..column + columns {
-                    let pixel = row * width + column;
-                    let x = (sample(&mut random, 0, frame) as f32).to_le_bytes();
-                    bytes.extend(x);
-                    all[4 * pixel..4 * pixel + 4].copy_from_slice(&x);
-                    all_masks[pixel] = u8::from(random.below(30) == 0);
-                    mask.push(all_masks[pixel]);
+            let mut here = CHANNELS.map(|_| Vec::new());
+            let fills = [f32::NAN.to_le_bytes().to_vec(), vec![0], 1_f64.to_le_bytes().to_vec()];
+            let mut all = [0, 1, 2, 1].map(|i: usize| fills[i].repeat(height * width));
+            for pixel in rows
+                .iter()
+                .flat_map(|row| (column..column + columns).map(move |at| row * width + at))
+            {
+                let sample = [
+                    (sample(&mut random, 0, frame) as f32).to_le_bytes().to_vec(),
+                    vec![u8::from(random.below(30) == 0)],
+                    (1.0 + random.uniform()).to_le_bytes().to_vec(),
+                    vec![random.below(8) as u8],
+                ];
+                for (i, bytes) in sample.iter().enumerate() {
+                    here[i].extend(bytes);
+                    all[i][pixel * bytes.len()..][..bytes.len()].copy_from_slice(bytes);
                 }
             }
             covers.push(Cover::new(rows, column, columns, &shape).unwrap());
-            own.push((bytes, mask, columns));
-            filled.push((all, all_masks));
+            own.push((here, columns));
+            filled.push(all);
         }
         let mut plan = draw_plan(&mut random, true);
+        if plan.statistic.center().is_none() {
+            plan.statistic = Statistic::Mean;
+        }
         for step in &mut plan.steps {
             if let Step::Clip(clip) = step {
                 clip.nan_rule = NanRule::Ignore;
@@ -341,52 +392,25 @@ fn a_placed_plane_is_a_plane_filled_up() {
         let placed: Vec<Plane> = own
             .iter()
             .zip(&covers)
-            .map(|((bytes, mask, columns), cover)| {
-                let view = |bytes, dtype: DType| {
-                    let stride = (columns * dtype.size()) as isize;
-                    View::placed(bytes, dtype, false, 0, stride, cover).unwrap()
-                };
-                let mut plane = Plane::new(view(bytes, DType::F32));
-                plane.mask = Some(view(mask, DType::U8));
-                plane
+            .map(|((bytes, columns), cover)| {
+                plane_of(|i| {
+                    let stride = (columns * CHANNELS[i].size()) as isize;
+                    View::placed(&bytes[i], CHANNELS[i], false, 0, stride, cover).unwrap()
+                })
             })
             .collect();
         let whole: Vec<Plane> = filled
             .iter()
-            .map(|(bytes, mask)| {
-                let view = |bytes, dtype: DType| {
-                    let stride = (width * dtype.size()) as isize;
-                    View::new(bytes, dtype, false, 0, &[stride], &shape).unwrap()
-                };
-                let mut plane = Plane::new(view(bytes, DType::F32));
-                plane.mask = Some(view(mask, DType::U8));
-                plane
+            .map(|bytes| {
+                plane_of(|i| {
+                    let stride = (width * CHANNELS[i].size()) as isize;
+                    View::new(&bytes[i], CHANNELS[i], false, 0, &[stride], &shape).unwrap()
+                })
             })
             .collect();
-        let run = |planes: &[Plane], threads: usize| {
-            let pixels = shape.pixels();
-            let mut reals = vec![vec![7.0_f64; pixels]; 4];
-            let mut bytes = vec![vec![7_u8; pixels]; 2];
-            let mut cube = vec![vec![7_u8; pixels]; frames];
-            let mut outputs = Outputs::new();
-            let names = [Product::Image, Product::Std, Product::Low, Product::Upp];
-            for (product, real) in names.into_iter().zip(&mut reals) {
-                outputs.push(product, Buffer::F64(real)).unwrap();
-            }
-            for (product, byte) in [Product::OutputFlags, Product::Nit].into_iter().zip(&mut bytes)
-            {
-                outputs.push(product, Buffer::U8(byte)).unwrap();
-            }
-            let planes_out = cube.iter_mut().map(Vec::as_mut_slice).collect();
-            outputs.push(Product::SampleFlags, Buffer::Cube(planes_out)).unwrap();
-            combine(planes, &shape, &plan, outputs, Some(threads)).unwrap();
-            let bits = |x: &f64| if x.is_nan() { 0 } else { x.to_bits() };
-            let reals: Vec<u64> = reals.iter().flatten().map(bits).collect();
-            (reals, bytes, cube)
-        };
-        let want = run(&whole, 1);
-        assert_eq!(run(&placed, 1), want, "{frames} frames by {plan:?}");
-        assert_eq!(run(&placed, 3), want, "{frames} frames by {plan:?} in threads");
+        let want = products(&whole, &shape, &plan, 1);
+        assert_eq!(products(&placed, &shape, &plan, 1), want, "{frames} frames by {plan:?}");
+        assert_eq!(products(&placed, &shape, &plan, 3), want, "{frames} frames by {plan:?}");
     }
 }
 
