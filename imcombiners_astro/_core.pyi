@@ -19,6 +19,7 @@ def combine(
     fits: Sequence[Any] | None,
     variances: Any,
     flags: Any,
+    places: Any,
     n_threads: int | None,
 ) -> None: ...
 def combine_column(

@@ -21,7 +21,9 @@ from astropy.nddata import CCDData, FlagCollection
 from imcombiners_astro.errors import CroppedFrameWarning, warn
 from imcombiners_astro.noise import Noise, effective_noise, resolve_noise
 from imcombiners_astro.normalization import Normalization, frame_numbers_by_name
+from imcombiners_astro.offsets import find_offsets, shift_coordinates
 from imcombiners_astro.pieces import FlagRule, Transform
+from imcombiners_astro.places import PlacedFrame, footprint_of
 from imcombiners_astro.products import MemoryStore
 from imcombiners_astro.provenance import frames_table, write_header
 from imcombiners_astro.result import DIAGNOSTICS, CombinedCCDData
@@ -143,8 +145,12 @@ def prepare(frames, template, options, measure=None):
     TypeError, ValueError
         As `combine_frames`.
     """
-    check_alike(frames)
     extras = options.extras
+    check_alike(frames, same_shape=extras.offsets is None)
+    placement, lines = None, ()
+    if extras.offsets is not None:
+        offsets, lines = find_offsets(frames, extras.offsets)
+        placement = footprint_of(frames, offsets, extras.footprint)
     flag_rule = FlagRule.of(extras, frames)
     thresholds = _thresholds_in(extras.thresholds, frames[0].unit)
     with_variances = needs_variances(options)
@@ -164,10 +170,18 @@ def prepare(frames, template, options, measure=None):
         measure=measure,
     )
     shown = _shown(template)
-    _write_header(shown, frames, options, noise, normalization)
+    if placement is not None:
+        shift_coordinates(shown, placement)
+        shown.flags = None  # those of the first image are of other pixels
+    _write_header(shown, frames, options, noise, normalization, lines)
+    transform = _transform(normalization)
+    placed = frames
+    if placement is not None:
+        per_sample = np.ndim(transform.weights) > 1
+        placed = placement.place(frames, transform.weights if per_sample else None)
     inputs = Inputs(
-        frames,
-        _transform(normalization),
+        placed,
+        transform,
         thresholds,
         flag_rule,
         None if noise is None else _in_first_unit(noise, frames),
@@ -258,11 +272,18 @@ def needs_variances(options):
     return "weights='ivar'" if by_name and options.weights == "ivar" else ""
 
 
-def check_alike(frames):
+def check_alike(frames, same_shape=True):
     """
     Compare shapes and units with those of the first frame.
 
     Larger frames are cropped, and other units are converted.
+
+    Parameters
+    ----------
+    frames : list of Frame
+        The frames.
+    same_shape : bool, optional
+        Whether shapes matter; the number of dimensions does in any case.
 
     Raises
     ------
@@ -274,7 +295,8 @@ def check_alike(frames):
     cropped = []
     for frame in frames[1:]:
         frame.to_unit(first.unit, first.name)
-        if tuple(frame.shape) == tuple(first.shape):
+        same = len(frame.shape) == len(first.shape)
+        if tuple(frame.shape) == tuple(first.shape) or (same and not same_shape):
             continue
         if len(frame.shape) != 2 or len(first.shape) != 2:
             larger = False
@@ -353,7 +375,7 @@ def _shown(template):
     return result
 
 
-def _write_header(result, frames, options, noise, normalization):
+def _write_header(result, frames, options, noise, normalization, lines):
     """Write what is known before the work; what cannot be written stops it here."""
     extras, header = options.extras, result.meta
     by_name = any(isinstance(x, str) for x in (options.scale, options.weights))
@@ -371,7 +393,7 @@ def _write_header(result, frames, options, noise, normalization):
     write_header(
         header,
         frames,
-        options=options.described,
+        options=(*options.described, *lines),
         exposure=extras.exposure,
         noise=noise,
         normalization=normalization,
@@ -419,7 +441,10 @@ def frames_table_of(prepared, frames, n_pixels, counts):
         See `~imcombiners_astro.provenance.frames_table`.
     """
     n_used, n_low, n_high = counts
-    n_pixels = n_pixels or 1
+    n_pixels, offsets, placed = n_pixels or 1, None, prepared.inputs.frames
+    if isinstance(placed[0], PlacedFrame):
+        offsets = [frame.position for frame in placed]
+        n_pixels = np.array([frame.n_covered or 1 for frame in placed])
     return frames_table(
         frames,
         normalization=prepared.normalization,
@@ -427,6 +452,7 @@ def frames_table_of(prepared, frames, n_pixels, counts):
         n_used_per_frame=n_used,
         rejected_low_per_frame=n_low / n_pixels,
         rejected_high_per_frame=n_high / n_pixels,
+        offsets=offsets,
     )
 
 

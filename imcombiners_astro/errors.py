@@ -16,6 +16,7 @@ __all__ = [
     "CroppedFrameWarning",
     "EmptyInputError",
     "IntegerResultError",
+    "SubpixelOffsetWarning",
     "ThresholdWarning",
     "UnknownKeywordWarning",
     "UnusedOptionWarning",
@@ -40,6 +41,10 @@ class ThresholdWarning(CombineWarning):
 
 class CroppedFrameWarning(CombineWarning):
     """A frame larger than the first, of which only a part is used."""
+
+
+class SubpixelOffsetWarning(CombineWarning):
+    """Images are shifted by whole pixels, but are off by parts of a pixel."""
 
 
 class EmptyInputError(ValueError, IndexError):

@@ -15,6 +15,8 @@ from astropy.units import Quantity
 
 from imcombiners_astro import dq
 from imcombiners_astro.errors import ThresholdWarning, UnusedOptionWarning, warn
+from imcombiners_astro.headers import keyword_of
+from imcombiners_astro.padding import relative_offsets
 from imcombiners_astro.rejectors import (
     CcdClip,
     CrReject,
@@ -36,6 +38,7 @@ __all__ = [
 
 UNCERTAINTIES = ("empirical", "scatter", "propagate", "noise", None)
 EXPOSURES = ("keep", "sum", "mean")
+FOOTPRINTS = ("union", "intersection", "first")
 
 # Words that the arguments take; any other text is a header keyword.
 NAMES = {
@@ -63,6 +66,11 @@ class Extras(NamedTuple):
         Likewise; see `imcombiners_astro.dq`.
     clip_scaled : bool
         Whether zero and scale are applied before the rejection.
+    offsets : "wcs", "physical", tuple of str, list of N tuple of int, or None
+        Where the images are; keywords of headers in the order of FITS, numbers in that
+        of NumPy.
+    footprint : {"union", "intersection", "first"}
+        What of them the result shows.
     given : tuple of str
         Names of the keywords that are not at their default.
     """
@@ -81,6 +89,8 @@ class Extras(NamedTuple):
     clip_scaled: bool = False
     exposure: str = "keep"
     effective_noise: bool = False
+    offsets: Any = None
+    footprint: str = "union"
     given: tuple = ()
 
     @property
@@ -157,8 +167,15 @@ def check_extras(options, keywords, n_frames):
         least_bad=keywords["least_bad"],
         exposure=_one_of("exposure", keywords["exposure"], EXPOSURES),
         effective_noise=_switch("effective_noise", keywords["effective_noise"]),
+        offsets=_checked_offsets(keywords["offsets"], n_frames),
+        footprint=_one_of("footprint", keywords["footprint"], FOOTPRINTS),
         given=given,
     )
+    if extras.offsets is None and extras.footprint != "union":
+        warn(
+            f"footprint={extras.footprint!r} has no effect without offsets=.",
+            UnusedOptionWarning,
+        )
     _check_flags(extras)
     _check_rejection(options, extras, n_frames)
     _check_noise(extras)
@@ -184,6 +201,30 @@ def _switch(name, value):
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}: found {value!r}, expected True or False.")
     return bool(value)
+
+
+def _checked_offsets(offsets, n_frames):
+    """Return a name, keywords, or integers, of which the least are 0."""
+    expected = (
+        "'wcs', 'physical', a tuple of header keywords such as ('XOFF', 'YOFF'), or "
+        f"integers of shape ({n_frames}, number of axes)"
+    )
+    if offsets is None or _same_text(offsets, "wcs") or _same_text(offsets, "physical"):
+        return offsets
+    if isinstance(offsets, str):
+        raise ValueError(f"offsets: found {offsets!r}, expected {expected}.")
+    if isinstance(offsets, tuple | list) and any(isinstance(x, str) for x in offsets):
+        keywords = tuple(keyword_of(x) for x in offsets if isinstance(x, str))
+        if len(keywords) != len(offsets) or not all(keywords):
+            raise ValueError(f"offsets: found {offsets!r}, expected {expected}.")
+        return keywords
+    try:
+        array = np.asarray(offsets)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"offsets: {error}; expected {expected}.") from error
+    if array.ndim != 2 or len(array) != n_frames:
+        raise ValueError(f"offsets: found shape {array.shape}, expected {expected}.")
+    return relative_offsets(array, *array.shape)
 
 
 # ------------------------------------------------------------------ rejection

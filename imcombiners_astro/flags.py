@@ -40,7 +40,7 @@ class SampleFlags(IntFlag):
     INPUT_MASK = 1
     """Masked on input."""
     NONFINITE = 2
-    """NaN or infinite."""
+    """NaN or infinite, or where a shifted image has no pixel."""
     THRESHOLD = 4
     """Outside the thresholds."""
     ALGORITHM = 8

@@ -17,9 +17,11 @@ from imcombiners_astro.flags import SampleFlags
 from imcombiners_astro.iraf_frames import (
     STATISTICS,
     Frames,
+    checked_offsets,
     checked_request,
     resolve_factors,
 )
+from imcombiners_astro.places import Place, footprint_of, place_inside
 from imcombiners_astro.planes import Plan, combine_planes, grow_mask
 
 __all__ = ["ImcombineResult", "imcombine"]
@@ -115,6 +117,7 @@ def imcombine(
     grow=0.0,
     blank=0.0,
     outtype="real",
+    offsets="none",
     n_threads=None,
 ):
     """
@@ -128,7 +131,8 @@ def imcombine(
     Parameters
     ----------
     images : `~numpy.ndarray` (N, *shape), or sequence of N `~numpy.ndarray`
-        Images of one shape and any number of dimensions; integers of 8 to 64 bits,
+        Images of one shape (unless there are ``offsets``) and any number of dimensions;
+        integers of 8 to 64 bits,
         float32 or float64. Masks of masked arrays count.
     masks : `~numpy.ndarray` (N, *shape) or ``shape``, or sequence of N, optional
         True (or not 0) where a sample is bad. Items of a sequence may be None.
@@ -178,6 +182,12 @@ def imcombine(
         Value where nothing is left; may be NaN.
     outtype : {"real", "double"}
         Type of ``image`` and ``sigma``: float32 or float64. All is computed in float64.
+    offsets : "none", "grid n1 s1 n2 s2 ...", or integer array-like (N, ndim)
+        Where the images are, in pixels: in a grid of n1 images in steps of s1 along x,
+        n2 rows of them in steps of s2 along y, ...; or, unlike in IRAF's files in the
+        order of the axes (y, x), the positions of their first pixels. The result holds
+        all images, which may have different shapes. The samples that an image does not
+        cover are not used, and count in ``rejmask`` and ``nrejmask``.
     n_threads : int, optional
         Threads; the result does not depend on it.
 
@@ -226,8 +236,10 @@ def imcombine(
     array([[0, 1]])
     """
     thresholds = _interval(lthreshold, hthreshold)
-    frames = Frames.of(images, masks, thresholds)
+    no_offsets = isinstance(offsets, str) and offsets.strip().lower() == "none"
+    frames = Frames.of(images, masks, thresholds, same_shape=no_offsets)
     n_frames = len(frames.planes)
+    offsets = checked_offsets(offsets, n_frames)
     combine = _word("combine", combine, _COMBINE)
     reject = _word("reject", reject, _REJECT)
     dtype = args.choice("outtype", outtype, _OUTTYPES)
@@ -276,6 +288,8 @@ def imcombine(
     steps = () if reject == "none" else ((_REJECT[reject], options),)
 
     stack = _Stack(*frames, n_threads)
+    if offsets is not None:
+        stack = stack.placed(offsets(frames.planes[0].ndim))
     if factors.applied:
         zero = factors.zeros * factors.scales
         stack = stack._replace(zero=zero, scale=factors.scales)
@@ -386,14 +400,37 @@ class _Stack(NamedTuple):
     n_threads: int | None
     zero: np.ndarray | None = None
     scale: np.ndarray | None = None
+    shape: tuple[int, ...] | None = None
+    places: list[Place] | None = None
+
+    def placed(self, offsets):
+        """Return the stack of the images, folded, in their places."""
+        shape, positions = footprint_of(self.planes, offsets, "union")
+        each = zip(self.planes, positions, strict=True)
+        places = [place_inside(shape, plane.shape, at) for plane, at in each]
+        rows = [np.atleast_2d(plane) for plane in self.planes]
+        planes = [plane.reshape(-1, plane.shape[-1]) for plane in rows]
+        masks = [
+            None if mask is None else mask.reshape(plane.shape)
+            for mask, plane in zip(self.masks, planes, strict=True)
+        ]
+        return self._replace(planes=planes, masks=masks, shape=shape, places=places)
 
     def without(self, rejmask):
         """Return the stack without the samples marked in ``rejmask`` (N, *shape)."""
-        return self._replace(masks=list(rejmask), thresholds=None)
+        masks = list(rejmask)
+        if self.places is not None:
+            masks = [
+                place.of(mask.reshape(place.shape), plane.shape)
+                for mask, place, plane in zip(
+                    masks, self.places, self.planes, strict=True
+                )
+            ]
+        return self._replace(masks=masks, thresholds=None)
 
     def run(self, names, statistic="mean", steps=(), weights=None, noise=None):
         """Call the kernel once; return the products ``names``."""
-        shape = self.planes[0].shape
+        shape = self.planes[0].shape if self.shape is None else self.shape
         outputs = {
             name: np.empty((len(self.planes), *shape), _CUBES[name])
             if name in _CUBES
@@ -412,10 +449,21 @@ class _Stack(NamedTuple):
             uncertainty="scatter" if "uncertainty" in names else None,
             noise=noise if statistic == "nmodel" else None,
         )
+        written, places = outputs, None
+        if self.places is not None:
+            rows = self.places[0].shape
+            places = (rows, [(place.row, place.column) for place in self.places])
+            written = {
+                name: array.reshape(-1, *rows)
+                if name in _CUBES
+                else array.reshape(rows)
+                for name, array in outputs.items()
+            }
         combine_planes(
             self.planes,
             plan,
-            outputs,
+            written,
+            places=places,
             masks=None if all(mask is None for mask in self.masks) else self.masks,
             weights=weights,
             zero=self.zero,

@@ -12,9 +12,17 @@ import numpy as np
 
 from imcombiners_astro import arguments as args
 from imcombiners_astro.errors import warn
+from imcombiners_astro.padding import relative_offsets
 from imcombiners_astro.zeroscale import mode
 
-__all__ = ["STATISTICS", "Factors", "Frames", "checked_request", "resolve_factors"]
+__all__ = [
+    "STATISTICS",
+    "Factors",
+    "Frames",
+    "checked_offsets",
+    "checked_request",
+    "resolve_factors",
+]
 
 STATISTICS = ("mode", "median", "mean")
 
@@ -34,7 +42,7 @@ class Frames(NamedTuple):
     Attributes
     ----------
     planes : list of N `~numpy.ndarray`
-        Images of one shape.
+        Images, of one shape unless they have offsets.
     masks : list of N bool `~numpy.ndarray` or None
         True where a sample is bad.
     thresholds : (float, float) or None
@@ -46,9 +54,9 @@ class Frames(NamedTuple):
     thresholds: tuple[float, float] | None
 
     @classmethod
-    def of(cls, images, masks, thresholds):
+    def of(cls, images, masks, thresholds, same_shape=True):
         """Return what a caller gave, checked; masks of masked arrays count."""
-        planes = _checked_planes(images)
+        planes = _checked_planes(images, same_shape)
         masks = _checked_masks(masks, planes)
         return cls([plane.view(np.ndarray) for plane in planes], masks, thresholds)
 
@@ -72,8 +80,8 @@ class Frames(NamedTuple):
         return values[good]
 
 
-def _checked_planes(images):
-    """Return the images as a list of arrays of one shape."""
+def _checked_planes(images, same_shape):
+    """Return the images as a list of arrays, of one shape if need be."""
     if isinstance(images, np.ndarray):
         if images.ndim < 2:
             raise ValueError(
@@ -96,7 +104,10 @@ def _checked_planes(images):
             raise TypeError(
                 f"images[{k}]: found {type(plane).__name__}, expected a NumPy array"
             )
-        if plane.ndim == 0 or plane.shape != planes[0].shape:
+        same = plane.shape == planes[0].shape
+        if not same_shape:
+            same = plane.ndim == planes[0].ndim
+        if plane.ndim == 0 or not same:
             raise ValueError(
                 f"images[{k}]: found shape {plane.shape}, expected "
                 f"{planes[0].shape or 'at least 1 dimension'}"
@@ -132,9 +143,9 @@ def _checked_masks(masks, planes):
     checked = []
     for k, (mask, plane) in enumerate(zip(masks, planes, strict=True)):
         if mask is not None:
-            if np.shape(mask) != shape:
+            if np.shape(mask) != plane.shape:
                 raise ValueError(
-                    f"masks[{k}]: found shape {np.shape(mask)}, expected {shape}"
+                    f"masks[{k}]: found shape {np.shape(mask)}, expected {plane.shape}"
                 )
             mask = np.asarray(mask).astype(bool, copy=False)
         if isinstance(plane, np.ma.MaskedArray):
@@ -170,6 +181,67 @@ class Factors(NamedTuple):
     def weighted(self):
         """Whether the weights differ."""
         return bool((self.weights != self.weights[0]).any())
+
+
+def checked_offsets(offsets, n_frames):
+    """
+    Return where images are.
+
+    Parameters
+    ----------
+    offsets : str, or integer array-like (N, ndim)
+        "none"; "grid n1 s1 n2 s2 ...", n1 images in steps of s1 pixels along x, n2 such
+        rows in steps of s2 along y, and so on; or the offsets, in NumPy's order of axes
+        (y, x).
+    n_frames : int
+        Number N of images.
+
+    Returns
+    -------
+    callable or None
+        Gives for images of so many dimensions the offsets from the least ones, as N
+        lists of int; None without any.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If they are none of these.
+
+    Examples
+    --------
+    >>> from imcombiners_astro.iraf_frames import checked_offsets
+    >>> checked_offsets("grid 2 50 2 40", 4)(2)
+    [[0, 0], [0, 50], [40, 0], [40, 50]]
+    """
+    if not isinstance(offsets, str):
+        return lambda ndim: relative_offsets(offsets, n_frames, ndim)
+    word, *numbers = offsets.lower().split() or [""]
+    if word == "none" and not numbers:
+        return None
+    try:
+        numbers = [int(number) for number in numbers]
+    except ValueError:
+        numbers = []
+    counts, steps = numbers[::2], numbers[1::2]
+    if word != "grid" or not steps or len(counts) != len(steps) or min(counts) < 1:
+        hint = ""
+        if word in ("wcs", "world", "physical"):
+            hint = "; arrays have no coordinates, imcombiners_astro.combine reads them"
+        raise ValueError(
+            f"offsets: found {offsets!r}, expected 'none', 'grid n1 s1 n2 s2 ...', or "
+            f"integers of shape ({n_frames}, number of axes){hint}"
+        )
+
+    def grid(ndim):
+        if len(steps) > ndim:
+            raise ValueError(f"offsets: found {offsets!r} for images of {ndim} axes")
+        places, before = np.zeros((n_frames, ndim), int), 1
+        for axis, (count, step) in enumerate(zip(counts, steps, strict=True)):
+            places[:, -1 - axis] = np.arange(n_frames) // before % count * step
+            before *= count
+        return relative_offsets(places, n_frames, ndim)
+
+    return grid
 
 
 def checked_request(name, value, words, n_frames):

@@ -110,6 +110,8 @@ def _request(name, value, frames):
         return _Request("call", value)
     if name == "weights":
         shape = tuple(frames[0].shape)
+        if any(tuple(frame.shape) != shape for frame in frames):
+            shape = None  # one number for each frame, then
         return _Request("numbers", checked_weights(value, len(frames), shape))
     if name == "scale":
         if np.shape(value) != (len(frames),):
@@ -150,7 +152,7 @@ def frame_numbers_by_name(
     Parameters
     ----------
     frames : sequence of Frame
-        The images, N of them, of one shape and unit.
+        The images, N of them, of one unit.
     zero : str, callable, number or sequence of N numbers, optional
         - "mean", "median" or "mode": that statistic of the frame.
         - a header keyword, such as "SKYLEVEL" or "!SKYLEVEL" (the mark tells a keyword
@@ -170,7 +172,7 @@ def frame_numbers_by_name(
     weights : str or array-like (N,) or (N, *shape), optional
         "exposure", a header keyword, or numbers; "ivar" is passed on.
     statsec : str, or tuple of slice, optional
-        The section of which statistics are taken, see
+        The section of which statistics are taken, in the pixels of each frame, see
         `~imcombiners_astro.sections.parse_section`.
     sigma, maxiters : float or (float, float), int, optional
         Statistics are of values clipped at so many standard deviations about the
@@ -242,6 +244,9 @@ def frame_numbers_by_name(
         if value is not None
     }
     slices, note = parse_section(statsec, frames[0].shape), ""
+    first, sections = tuple(frames[0].shape), [slices]
+    if any(tuple(frame.shape) != first for frame in frames):
+        sections = [_section_of(frame, statsec) for frame in frames]
     # As in ccdproc; only a section makes it different.
     whole = statsec is None and callable(scale)
     measured = {
@@ -269,13 +274,16 @@ def frame_numbers_by_name(
         if request.kind not in ("level", "call")
     }
     if measured:
-        slices, note = _thinned(slices, mem_limit)
+        largest = max(sections, key=lambda s: math.prod(section_shape(s)))
+        step, note = _thinned(largest, mem_limit)
+        slices = _every(slices, step)
+        sections = [_every(section, step) for section in sections]
     if measured or whole:
         measurement = partial(
             _measured,
             requests=measured,
             whole=scale if whole else None,
-            reading=(slices, ignored, thresholds),
+            reading=(sections, ignored, thresholds),
             clip=clip,
             mem_limit=mem_limit,
             n_threads=n_threads,
@@ -323,20 +331,33 @@ def _check_positive(what, values, frames):
             )
 
 
+def _section_of(frame, statsec):
+    """Return the section of a frame, which is named if it has none."""
+    try:
+        return parse_section(statsec, frame.shape)
+    except ValueError as error:
+        raise ValueError(f"{frame.name}: {error}") from error
+
+
+def _every(slices, step):
+    """Return every so many pixels of a section, along each axis."""
+    return tuple(slice(s.start, s.stop, s.step * step) for s in slices)
+
+
 def _thinned(slices, mem_limit):
-    """Return the section with as many pixels as the memory allows."""
+    """Return a step that leaves as many pixels as the memory allows, and say so."""
     most = max(1, mem_limit // _PIXEL_NBYTES)
     step, thinned = 1, slices
     while (pixels := math.prod(section_shape(thinned))) > most and pixels > 1:
         step += 1
-        thinned = tuple(slice(s.start, s.stop, s.step * step) for s in slices)
+        thinned = _every(slices, step)
     if step == 1:
-        return slices, ""
+        return 1, ""
     warn(
         f"mem_limit={mem_limit:g} is too little for statistics of the section "
         f"{section_text(slices)}: every {step}th pixel along each axis is used."
     )
-    return thinned, f", every {step}th pixel of each axis"
+    return step, f", every {step}th pixel of each axis"
 
 
 def _measured(frames, *, requests, whole, reading, clip, mem_limit, n_threads):
@@ -358,8 +379,11 @@ def _measured(frames, *, requests, whole, reading, clip, mem_limit, n_threads):
 
 
 def _levels(frames, requests, reading, clip, mem_limit, n_threads):
-    """Return what is asked for of a section of every frame."""
-    n_pixels = math.prod(section_shape(reading[0]))
+    """Return what is asked for of a section of every frame; one may serve for all."""
+    sections, *rest = reading
+    n_pixels = max(math.prod(section_shape(section)) for section in sections)
+    if len(sections) == 1:
+        sections = sections * len(frames)
     n_workers = min(
         len(frames),
         default_threads() if n_threads is None else n_threads,
@@ -378,7 +402,7 @@ def _levels(frames, requests, reading, clip, mem_limit, n_threads):
         for k, frame in enumerate(frames):
             if len(running) == n_workers:
                 finish()
-            values, bad = read_section(frame, *reading)
+            values, bad = read_section(frame, sections[k], *rest)
             # Functions of the caller stay in the thread of the caller.
             for name in requests.keys() - words.keys():
                 data = np.ma.MaskedArray(values, mask=bad)
@@ -394,7 +418,7 @@ def _levels(frames, requests, reading, clip, mem_limit, n_threads):
                     name, word = next(iter(words.items()))
                     raise ValueError(
                         f"{name}={word!r}: {frame.name} has no finite, unmasked pixel "
-                        f"in the section {section_text(reading[0])}."
+                        f"in the section {section_text(sections[k])}."
                     )
                 task = pool.submit(_statistics, good, words, clip)
                 running.append((k, task))

@@ -13,6 +13,7 @@ import numpy as np
 
 from imcombiners_astro import dq
 from imcombiners_astro.frames import fold, plan_strips, strips
+from imcombiners_astro.places import PlacedFrame
 from imcombiners_astro.planes import Plan, combine_planes
 
 __all__ = ["Cut", "FlagRule", "Piece", "PieceMaker", "Transform", "cut_into_pieces"]
@@ -94,6 +95,10 @@ class Piece(NamedTuple):
         Arguments of `combine_planes`; a list without anything in it is None.
     core : (slice, slice) or None
         Index of the inner part; the rest are neighbours. None: there are none.
+    places : list of N `~imcombiners_astro.places.Place` or None
+        Where the planes are in the piece, if they do not all cover it.
+    weights : list of N or None
+        Weights of the samples of placed planes.
     """
 
     place: slice
@@ -103,37 +108,98 @@ class Piece(NamedTuple):
     variances: list | None = None
     flags: list | None = None
     core: tuple | None = None
+    places: list | None = None
+    weights: list | None = None
 
     @property
     def shape(self):
         """Rows and columns."""
-        return self.pixels[0].shape
+        return self.pixels[0].shape if self.places is None else self.places[0].shape
+
+    @property
+    def n_samples(self):
+        """Number of samples that there are."""
+        return sum(plane.size for plane in self.pixels)
 
     def arguments(self):
         """Give what `combine_planes` takes, for a choice of samples."""
-        return {"pixels": self.pixels, "masks": self.masks, "fits": self.fits}
+        arguments = {"pixels": self.pixels, "masks": self.masks, "fits": self.fits}
+        if self.places is not None:
+            places = [(place.row, place.column) for place in self.places]
+            arguments["places"] = (self.shape, places)
+        return arguments
 
     def with_masks(self, masks):
-        """Return this piece with other masks."""
-        return self._replace(masks=masks)
+        """Return this piece with other masks, of the shape of the piece."""
+        return self._replace(masks=self.covered(masks))
+
+    def covered(self, images):
+        """Return what the planes cover of images that have the shape of the piece."""
+        if self.places is None:
+            return list(images)
+        each = zip(images, self.places, self.pixels, strict=True)
+        return [place.of(image, plane.shape) for image, place, plane in each]
+
+    def whole(self, planes, fill):
+        """Return planes filled up to the shape of the piece; what is None stays so."""
+        if self.places is None:
+            return planes
+        return [
+            None if plane is None else place.pad(plane, fill)
+            for plane, place in zip(planes, self.places, strict=True)
+        ]
+
+    def at(self, k, pixels):
+        """
+        Return raw values of frame `k`.
+
+        Parameters
+        ----------
+        k : int
+            The frame.
+        pixels : int `~numpy.ndarray` (n,)
+            Pixels of the flattened piece.
+
+        Returns
+        -------
+        values : `~numpy.ndarray` (m,)
+            Those of the pixels that it covers.
+        covered : bool `~numpy.ndarray` (n,) or None
+            Which m of them it covers; None: all.
+        """
+        rows, columns = np.divmod(pixels, self.shape[1])
+        plane, covered = self.pixels[k], None
+        if self.places is not None:
+            rows, columns, covered = self.places[k].own(rows, columns, plane.shape)
+        return plane[rows, columns], covered
 
     def inner(self):
         """Return the piece without neighbours."""
         if self.core is None:
             return self
+        places, parts = self.places, [self.core] * len(self.pixels)
+        if places is not None:
+            each = zip(places, self.pixels, strict=True)
+            cuts = [place.cut(plane.shape, self.core) for place, plane in each]
+            places, parts = map(list, zip(*cuts, strict=True))
 
         def cut(planes):
             if planes is None:
                 return None
-            return [None if plane is None else plane[self.core] for plane in planes]
+            return [
+                None if plane is None else plane[part]
+                for plane, part in zip(planes, parts, strict=True)
+            ]
 
-        lists = ("pixels", "masks", "variances", "flags")
-        return self._replace(core=None, **{n: cut(getattr(self, n)) for n in lists})
+        lists = ("pixels", "masks", "variances", "flags", "weights")
+        cut_lists = {name: cut(getattr(self, name)) for name in lists}
+        return self._replace(core=None, places=places, **cut_lists)
 
     def frame(self, k):
         """Return the pixels of frame `k` alone."""
         fits = None if self.fits is None else self.fits[k : k + 1]
-        return Piece(self.place, self.pixels[k : k + 1], fits=fits)
+        places = None if self.places is None else self.places[k : k + 1]
+        return Piece(self.place, self.pixels[k : k + 1], fits=fits, places=places)
 
     def stack(self, dtype, n_threads, transform=None, thresholds=None):
         """
@@ -236,7 +302,10 @@ class PieceMaker:
         self.with_flags = any(frame.has_flags for frame in frames)
         n_columns = fold(frames[0].shape)[1]
         # An image of one dimension: one long row is better than many short ones.
-        self.turns = n_columns == 1 and (len(frames[0].shape) == 1 or not keep_rows)
+        ndim = len(frames[0].shape)
+        self.turns = n_columns == 1 and (ndim == 1 or not keep_rows)
+        if ndim > 2 and isinstance(frames[0], PlacedFrame):
+            self.turns = False  # rows of theirs need not follow each other
         self.n_columns = n_columns
         # Samples of other units in double precision, and masks made of flags.
         n_converted = sum(factor != 1 for factor in self.factors)
@@ -275,6 +344,8 @@ class PieceMaker:
             _something([strip.fits for strip in strips]),
             self._planes(variances),
             self._planes(flags),
+            places=self._places(strips),
+            weights=self._planes([strip.weights for strip in strips]),
         )
         if first is None:
             return piece
@@ -288,14 +359,33 @@ class PieceMaker:
             ignored = [rule.ignored] * len(strips)
             masks = self.workers.map(dq.bad_samples, self.frames, strips, ignored)
         else:
-            fits = [strip.fits for strip in strips]
-            piece = Piece(None, [strip.pixels for strip in strips], fits=fits)
+            fits, places = (
+                [getattr(strip, name) for strip in strips] for name in ("fits", "place")
+            )
+            piece = Piece(
+                None,
+                [strip.pixels for strip in strips],
+                fits=fits,
+                places=_something(places),
+            )
             stack = piece.stack(np.float64, self.n_threads, None, self.thresholds)
-            masks = [strip.mask for strip in strips]
+            masks = piece.whole([strip.mask for strip in strips], False)
+            flags = piece.whole(flags, 0)
             masks = dq.least_bad(flags, masks, rule.classes, rule.ignored, stack)
+            masks = piece.covered(masks)
         return [
             strip._replace(mask=mask) for strip, mask in zip(strips, masks, strict=True)
         ]
+
+    def _places(self, strips):
+        """Return where the strips are, if they do not all cover the piece."""
+        places = _something([strip.place for strip in strips])
+        if places is None:
+            return None
+        each = zip(places, strips, strict=True)
+        if all(place.is_whole(strip.pixels.shape) for place, strip in each):
+            return None
+        return [place.turned() for place in places] if self.turns else places
 
     def _planes(self, arrays):
         arrays = _something(arrays)
@@ -320,6 +410,8 @@ def _in_unit(strip, factor):
 
 
 def _variance(strip, factor):
+    if not strip.pixels.size:  # a placed frame that is elsewhere
+        return np.empty(strip.pixels.shape)
     variance = strip.variance()
     return variance if factor == 1 else variance * factor**2
 

@@ -266,17 +266,23 @@ def _options(keywords, n_frames):
 
 def _samples(images, index, result, reading):
     """Return one pixel of every image in the unit of the result, and its error."""
-    place = np.ravel_multi_index(index, result.shape)
-    row, column = np.unravel_index(place, fold(result.shape))
-    column = slice(column, column + 1)
     values, errors = np.full((2, len(images)), np.nan)
+    offsets = None
+    if "offset" in result.frames.colnames:
+        offsets = np.asarray(result.frames["offset"])
     with contextlib.ExitStack() as opened:
         frames = open_frames(images, want_uncertainty=True, **reading)
         for frame in frames:
             opened.callback(frame.close)
         for k, frame in enumerate(frames):
             frame.to_unit(result.unit or u.dimensionless_unscaled, "the result")
-            if tuple(frame.shape) != result.shape:
+            own = index
+            if offsets is not None:
+                own = tuple((np.array(index) - offsets[k]).tolist())
+                pairs = zip(own, frame.shape, strict=True)
+                if not all(0 <= at < n for at, n in pairs):
+                    continue  # the image does not cover the pixel
+            elif tuple(frame.shape) != result.shape:
                 if k == 0:
                     raise ValueError(
                         f"{frame.name} has the shape {tuple(frame.shape)}, the result "
@@ -284,6 +290,9 @@ def _samples(images, index, result, reading):
                         "the images."
                     )
                 frame.crop_to(result.shape)
+            place = np.ravel_multi_index(own, frame.shape)
+            row, column = np.unravel_index(place, fold(frame.shape))
+            column = slice(column, column + 1)
             strip = frame.read(row, row + 1)
             strip = strip._replace(pixels=strip.pixels[:, column], room=None)
             values[k] = strip.values()[0, 0] * frame.unit_factor

@@ -204,6 +204,7 @@ def combine_planes(
     fits=None,
     variances=None,
     flags=None,
+    places=None,
     n_threads=None,
 ):
     """
@@ -238,6 +239,14 @@ def combine_planes(
     flags : `~numpy.ndarray` (N, *shape), or sequence, optional
         Integers of 8 to 32 bits for the output "dq"; bits of signed integers are
         taken as they are. Items of a sequence may be None. Flags do not mask.
+    places : ((int, int), sequence of N (int or `~numpy.ndarray`, int)), optional
+        For planes of two dimensions that cover a part of the products only: the
+        ``shape`` of these, and for each plane the row and the column of its first
+        pixel in them. In place of the row there may be an int64 array of the rows of
+        all its rows, ascending. Planes may have different shapes, also without rows;
+        what belongs to a plane (mask, weights, variances, flags) has its shape. A
+        sample outside is absent, like one that is NaN (``SampleFlags.NONFINITE``); it
+        does not spoil the statistics of a clipping as a NaN may.
     n_threads : int, optional
         Threads; the result does not depend on it.
 
@@ -263,6 +272,14 @@ def combine_planes(
     >>> combine_planes(stack, Plan("median", work="f4"), {"image": image})
     >>> image
     array([3., 4.])
+
+    Two planes of one row, of which the second is a column further to the right:
+
+    >>> rows, image = [np.array([[1.0, 2.0]]), np.array([[4.0, 8.0]])], np.empty((1, 3))
+    >>> places = ((1, 3), [(0, 0), (0, 1)])
+    >>> combine_planes(rows, Plan("mean"), {"image": image}, places=places)
+    >>> image
+    array([[1., 3., 8.]])
     """
     _core.combine(
         _readable(pixels),
@@ -276,6 +293,7 @@ def combine_planes(
         fits,
         _readable(variances),
         _readable(flags),
+        places,
         n_threads,
     )
 

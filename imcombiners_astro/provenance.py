@@ -317,6 +317,7 @@ def frames_table(
     n_used_per_frame=None,
     rejected_low_per_frame=None,
     rejected_high_per_frame=None,
+    offsets=None,
 ):
     """
     Make the table of the images of a combination.
@@ -333,6 +334,8 @@ def frames_table(
         Samples of each image that are in the result.
     rejected_low_per_frame, rejected_high_per_frame : array-like (N,), optional
         Fractions of the samples of each image that were rejected.
+    offsets : int array-like (N, ndim), optional
+        Where the first pixel of each image is in the result.
 
     Returns
     -------
@@ -348,6 +351,8 @@ def frames_table(
           a FITS table can have)
         - n_used: samples used
         - rejected_low, rejected_high: per cent
+        - offset, if there are any: pixel of the result where the first pixel of the
+          image is, from 0, in NumPy's order of axes
 
         Numbers that are unknown, or differ from pixel to pixel, are NaN (n_used: -1).
 
@@ -407,6 +412,9 @@ def frames_table(
             description="samples rejected as too high, per cent",
         ),
     ]
+    if offsets is not None:
+        text = "pixel of the result of the first pixel, (y, x)"
+        columns.append(Column(offsets, "offset", np.int64, description=text))
     return Table(columns)
 
 

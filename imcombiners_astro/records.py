@@ -232,22 +232,23 @@ def _middle(piece, outputs, plans, transform, n_threads):
     low, upp = outputs["low"], outputs["upp"]
     if plans.last.transform_after and not transform.is_plain:
         low, upp = np.empty((2, *piece.shape))
+        unused = (outputs["sample_flags"] & NOT_USED) != 0
         combine_planes(
-            piece.pixels,
-            Plan(statistic="mean"),
-            {"low": low, "upp": upp},
-            masks=(outputs["sample_flags"] & NOT_USED) != 0,
-            fits=piece.fits,
+            **piece.with_masks(unused).arguments(),
+            plan=Plan(statistic="mean"),
+            outputs={"low": low, "upp": upp},
             n_threads=n_threads,
         )
     return (low / 2 + upp / 2).ravel()
 
 
 def _values(piece, k, at, transform):
-    """Return samples of frame `k` as the rejection has seen them."""
-    rows, columns = np.divmod(at, piece.shape[1])
-    strip = Strip(piece.pixels[k][rows, columns], fits=piece.fits and piece.fits[k])
-    values = strip.values().astype(np.float64)
+    """Return samples of frame `k` as the rejection has seen them, NaN if not there."""
+    raw, covered = piece.at(k, at)
+    values = Strip(raw, fits=piece.fits and piece.fits[k]).values().astype(np.float64)
+    if covered is not None:
+        found, values = values, np.full(at.shape, np.nan)
+        values[covered] = found
     if transform.zero is not None:
         values -= transform.zero[k]
     if transform.factor is not None:

@@ -132,7 +132,7 @@ def run_stages(piece, stages, transform, image_shape, dtype, n_threads):
             past.keep_limits(found, stage)
         else:
             past.add(found, stage)
-        piece = piece._replace(masks=list(unused))
+        piece = piece.with_masks(unused)
     if core is not None:
         past = past.inner(core)
     return piece.inner(), past

@@ -42,6 +42,11 @@ class Strip(NamedTuple):
         How ``uncertainty`` becomes a variance.
     room : `~numpy.ndarray` of float64, shape (n_rows, n_columns), or `None`
         Memory for variances, part of the buffer of the strip.
+    place : `~imcombiners_astro.places.Place` or `None`
+        Where these rows and columns are in a strip of the result, if they are not all
+        of it.
+    weights : `~numpy.ndarray`, shape (n_rows, n_columns), or `None`
+        Weights of the samples of a placed frame.
     """
 
     pixels: np.ndarray
@@ -51,6 +56,8 @@ class Strip(NamedTuple):
     flags: np.ndarray | None = None
     rule: VarianceRule | None = None
     room: np.ndarray | None = None
+    place: "tuple | None" = None
+    weights: np.ndarray | None = None
 
     def rows(self, rows):
         """
@@ -59,23 +66,41 @@ class Strip(NamedTuple):
         Parameters
         ----------
         rows : slice
-            The rows, counted from the first one of the strip.
+            The rows, counted from the first one of the strip; of a placed one, from the
+            first one of its place.
 
         Returns
         -------
         Strip
             Views of everything this strip has.
         """
+        if self.place is None:
+            return self._part(rows)
+        core = (rows, slice(None))
+        place, index = self.place.cut(self.pixels.shape, core)
+        return self._part(index)._replace(place=place)
 
-        def cut(array):
-            return None if array is None else array[rows]
+    def columns(self, columns):
+        """
+        Take some of the columns.
 
+        Parameters
+        ----------
+        columns : slice
+            The columns.
+
+        Returns
+        -------
+        Strip
+            Views of everything this strip has.
+        """
+        return self._part((slice(None), columns))
+
+    def _part(self, index):
+        arrays = ("pixels", "mask", "uncertainty", "flags", "room", "weights")
+        each = {name: getattr(self, name) for name in arrays}
         return self._replace(
-            pixels=self.pixels[rows],
-            mask=cut(self.mask),
-            uncertainty=cut(self.uncertainty),
-            flags=cut(self.flags),
-            room=cut(self.room),
+            **{n: None if array is None else array[index] for n, array in each.items()}
         )
 
     def variance(self):

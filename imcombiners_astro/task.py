@@ -13,6 +13,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from imcombiners_astro import clipfuncs
 from imcombiners_astro.pieces import Cut, FlagRule, PieceMaker, cut_into_pieces
+from imcombiners_astro.places import PlacedFrame
 from imcombiners_astro.planes import combine_planes
 from imcombiners_astro.planning import make_plans
 from imcombiners_astro.products import Product, empty_pixels, of_type, total_nbytes
@@ -146,7 +147,10 @@ class Task:
         self.products = self._products(kind, image)
         self.weights = inputs.transform.weights
         if self.weights is not None and self.weights.ndim > 1:
-            self.weights = self.weights.reshape(len(frames), prod(shape))
+            # Placed frames bring those of their own pixels.
+            placed = isinstance(frames[0], PlacedFrame)
+            shape = (len(frames), prod(shape))
+            self.weights = None if placed else self.weights.reshape(shape)
 
     def _products(self, kind, image):
         """List what the combination makes."""
@@ -335,6 +339,8 @@ class Task:
         weights = self.weights
         if weights is not None and weights.ndim > 1:
             weights = weights[:, piece.place].reshape(len(weights), *piece.shape)
+        if piece.weights is not None:
+            weights = piece.weights
         arguments = {"weights": weights}
         if piece.variances is not None:
             arguments["variances"] = piece.variances
@@ -349,14 +355,14 @@ class Task:
             clipped, called = call_sigma_clip(stack, self.options), None
         else:
             low, high = call_sigma_clip(stack, self.options, sides=True)
-            for k, mask in enumerate(masks):
+            for k, mask in enumerate(piece.whole(masks, False)):
                 if mask is not None:
                     low[k] &= ~mask
                     high[k] &= ~mask
             called, clipped = (low, high), low | high
         joined = [
             new if old is None else old | new
-            for old, new in zip(masks, clipped, strict=True)
+            for old, new in zip(masks, piece.covered(clipped), strict=True)
         ]
         if self.tally is not None:
             self.tally.called += sum(np.count_nonzero(mask) for mask in joined)
@@ -374,7 +380,8 @@ class Task:
                 self.uncertainty.finish(sigma, n_used, len(piece.pixels))
             return
         rejected = outputs["mask_rej"]
-        for k, bad in enumerate(piece.masks or ()):
+        masks = piece.masks or [None] * len(rejected)
+        for k, bad in enumerate(piece.whole(masks, False)):
             if bad is not None:
                 rejected[k] |= bad
         scaled = self.options.extras.clip_scaled
@@ -384,7 +391,7 @@ class Task:
 
     def _count(self, piece, outputs, past, called):
         tally = self.tally
-        tally.samples += outputs["mask"].size * len(piece.pixels)
+        tally.samples += piece.n_samples
         # With diagnostics the numbers are those of all stages and functions.
         for side, name, k in (
             ("low", "n_rejected_low", 0),

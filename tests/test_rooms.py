@@ -20,9 +20,9 @@ ROOMS = [
     {"kernels"},
     {"combiner", "ndcombination"},
     {
-        *("variances", "dq", "strip", "memory_frames", "frames"),
+        *("variances", "dq", "strip", "memory_frames", "frames", "places"),
         *("headers", "sections", "noise", "normalization", "obstimes", "provenance"),
-        *("clipfuncs", "extras", "options", "uncertainty"),
+        *("clipfuncs", "extras", "options", "uncertainty", "offsets"),
         *("pieces", "planning", "stages", "products", "records", "workers", "task"),
         "ccd",
         *("diagnostics", "result", "result_fits", "result_info"),

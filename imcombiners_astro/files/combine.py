@@ -84,6 +84,8 @@ def combine(
     clip_scaled=None,
     exposure="keep",
     effective_noise=False,
+    offsets=None,
+    footprint="union",
     output_dtype=None,
     output_compression=None,
     output_checksum=False,
@@ -216,6 +218,17 @@ def combine(
         Exposure time in the header of the result.
     effective_noise : bool, optional
         Whether gain and read noise in the header become those of the result.
+    offsets : integer array_like (N, ndim), "wcs", "physical" or keywords, optional
+        Where the first pixel of each image is, relative to that of the first one: in
+        pixels and in NumPy's order of axes (y, x). "wcs" finds it by the coordinates on
+        the sky and "physical" by LTV, rounded to whole pixels; a tuple such as
+        ``("XOFF", "YOFF")`` has header keywords in the order of FITS (x, y). Images may
+        then have different shapes. No pixel is interpolated. A sample that an image
+        does not cover counts as missing; ``statsec`` and weights per sample are about
+        the pixels of each image.
+    footprint : {"union", "intersection", "first"}, optional
+        What the result shows: every pixel that some image covers, those that all cover,
+        or those of the first image. Its WCS is that of the first image, shifted.
     output_dtype : str or `numpy.dtype`, optional
         Type of the image in ``output_file``, if not that of the result, which must fit
         into it. Integers are truncated, and hold no NaN (see ``blank``).

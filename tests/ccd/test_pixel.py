@@ -83,6 +83,23 @@ def test_images_with_a_wcs_are_no_obstacle(images):
     assert pixel_of(images, (2, 3)).value == combine(images).data[2, 3]
 
 
+def test_images_at_offsets(images):
+    offsets = [(k % 3, -k) for k in range(N)]
+    images[2] = images[2][:2, 3:]
+    keywords = {"offsets": offsets, "rejectors": imc.MinMaxClip(0, 1)}
+    result = combine(images, diagnostics="full", **keywords)
+    for index in ((0, 0), (2, N), (3, 9), (result.shape[0] - 1, result.shape[1] - 1)):
+        pixel = pixel_of(result, index, images, keywords=keywords)
+        for k, image in enumerate(images):
+            own = np.subtract(index, result.frames["offset"][k])
+            there = (own >= 0).all() and (own < image.shape).all()
+            expected = image.data[tuple(own)] if there else np.nan
+            np.testing.assert_equal(pixel.values[k], expected)
+            assert pixel.used[k] <= there
+        again = pixel_of(images, index, keywords=keywords)
+        np.testing.assert_equal(again.values, pixel.values)
+
+
 def test_zero_scale_and_units(images):
     images[2] = CCDData(images[2].data * 1e-3, unit=u.Unit("1000 adu"))
     zero, scale = np.linspace(0, 8, N), np.linspace(0.5, 2, N)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from imcombiners_astro import iraf
+from imcombiners_astro import iraf, place_into_padded
 from imcombiners_astro.errors import CombineWarning
 from imcombiners_astro.iraf import ImcombineResult, imcombine
 from imcombiners_astro.iraf_frames import Frames, resolve_factors
@@ -127,6 +127,45 @@ def test_any_number_of_dimensions(stack, reject, shape):
     assert_array_equal(result.image.ravel(), flat.image.ravel())
     assert_array_equal(result.sigma.ravel(), flat.sigma.ravel())
     assert_array_equal(result.rejmask.ravel(), flat.rejmask.ravel())
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_offsets(number):
+    rng = np.random.default_rng(number)
+    n, ndim = 6, 1 + number % 3
+    images = [rng.normal(100, 5, rng.integers(3, 8, ndim)).round() for _ in range(n)]
+    masks = [rng.random(image.shape) < 0.1 for image in images]
+    offsets = rng.integers(-3, 4, (n, ndim))
+    combines = ["average", "median", "lmedian", "sum", "quadrature", "nmodel"]
+    rejects = ["minmax", "ccdclip", "crreject", "sigclip", "avsigclip", "pclip", "none"]
+    options = {
+        "combine": combines[number % 6],
+        "reject": rejects[number % 7],
+        "weight": ["none", "mean"][number % 2],
+        "scale": ["none", "median"][number // 2 % 2],
+        "grow": 1.5 * (number % 5 == 0),
+        "lsigma": 1,
+        "hsigma": 1.2,
+        "exptime": np.arange(n),
+    }
+    filled = place_into_padded(images, offsets)
+    hidden = place_into_padded([mask.astype("u1") for mask in masks], offsets, fill=0)
+    plain = imcombine(filled, hidden != 0, **options)
+    assert same_bits(imcombine(images, masks, offsets=offsets, **options), plain)
+
+
+def test_a_grid(stack):
+    ones = np.ones((5, 4, 6), "i2") * np.arange(1, 6, dtype="i2")[:, None, None]
+    found = imcombine(ones, offsets="Grid 2 7 2 -5", blank=-1)
+    # The first image of a row is on the left; rows go down here, and are counted anew.
+    image = np.full((9, 13), -1.0)
+    image[5:, :6], image[5:, 7:] = 3, 2  # the fifth is where the first is
+    image[:4, :6], image[:4, 7:] = 3, 4
+    assert_array_equal(found.image, image)
+    np.testing.assert_array_equal(found.nrejmask[5:, :6], 3)
+    assert same_bits(imcombine(stack, offsets=" none "), imcombine(stack))
+    same = imcombine(stack, offsets="grid 1 3")
+    assert same_bits(same, imcombine(stack))
 
 
 def test_threads_do_not_matter():
@@ -310,6 +349,16 @@ IMAGES = np.zeros((5, 3, 4))
         (dict(masks=[None]), ValueError, "masks: found 1, expected 5, one for each"),
         (dict(masks=[None] * 4 + [np.zeros(3)]), ValueError, r"masks\[4\]: found"),
         (dict(masks=1), TypeError, "masks: found int"),
+        (dict(offsets="wcs"), ValueError, "offsets: found 'wcs', expected 'none', "
+         "'grid n1 s1 n2 s2 ...', or integers .* arrays have no coordinates"),
+        (dict(offsets="grid 2"), ValueError, "offsets: found 'grid 2'"),
+        (dict(offsets="grid 0 5"), ValueError, "offsets: found 'grid 0 5'"),
+        (dict(offsets="grid 1 2 3 4 5 6"), ValueError, "for images of 2 axes"),
+        (dict(offsets=[(0, 0)]), ValueError,
+         r"found shape \(1, 2\), expected \(5, 2\)"),
+        (dict(offsets=[(0, 0.5)] * 5), TypeError, "offsets: found dtype float64"),
+        (dict(offsets=[(0, 0)] * 2, images=[np.zeros((2, 2)), np.zeros(2)]), ValueError,
+         r"images\[1\]: found shape \(2,\)"),
         (dict(images=np.full((5, 3, 4), np.nan), scale="mode"), ValueError, "images: "
          "image 0 has no good pixel to take the mode of"),
     ],

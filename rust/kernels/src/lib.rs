@@ -5,7 +5,7 @@
 //!  CCDData / NDData lists ────────────────┤  unit check, mask → bytes, uncertainty → variance
 //!  ndarrays, masked arrays ───────────────┘  shape, dtype, options → Plan
 //!        │  each image = Plane { pixels view, mask view?, weights view?, variance view?,
-//!        │                        flags view?, zero, factor, scale, weight }
+//!        │                        flags view?, zero, factor, scale, weight }, each view placed?
 //!        ▼
 //!  combine(planes, shape, plan, outputs)      blocks of 128 pixels in parallel (rayon)
 //!    look: plain planes of one kind, straight from the planes → center, spread, extremes

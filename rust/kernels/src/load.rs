@@ -49,7 +49,7 @@ pub(crate) struct Place<'a> {
 }
 
 /// Loads the samples of up to [`BLOCKS`] blocks, frame after frame of each; tells for every block
-/// whether any sample is not finite.
+/// whether any sample is not finite, or not there: those that a plane does not cover become NaN.
 pub(crate) fn load<T: Work>(
     job: &Job<T>,
     start: usize,
@@ -65,6 +65,10 @@ pub(crate) fn load<T: Work>(
             _ => (stored, 0),
         };
         let scaling = plane.fits.filter(|fits| !fits.is_plain());
+        let mut covered = [0; BLOCKS];
+        if view.is_placed() {
+            (0..BLOCKS).for_each(|block| stack[block * frames + k] = Row::filled(T::NAN));
+        }
         view.runs(job.shape, start, len, |mut offset, bytes| {
             prefetch(bytes);
             let mut rest = bytes;
@@ -77,10 +81,14 @@ pub(crate) fn load<T: Work>(
                     Some(fits) => fits.load(bytes, dtype, view.big_endian(), to),
                     None => job.ops.load(dtype as usize, view.big_endian(), bytes, to, flip),
                 };
+                covered[block] += here;
                 offset += here;
                 rest = others;
             }
         });
+        for (block, covered) in covered.into_iter().enumerate() {
+            infinite[block] |= covered < len.saturating_sub(block * LANES).min(LANES);
+        }
         if !len.is_multiple_of(LANES) {
             // Lanes beside the image: any number does.
             let beside = len % LANES..(len % LANES).next_multiple_of(16);
@@ -104,7 +112,7 @@ pub(crate) fn prepare<T: Work>(
     report: &mut Report,
 ) -> (bool, bool) {
     let w = place.len.next_multiple_of(16);
-    let mut absent = screen(job, v, w, not_finite, scratch, report);
+    let mut absent = screen(job, place, v, not_finite, scratch, report);
     let premasked = job.masked && note_masks(place.len, scratch, report);
     if premasked && !job.plan.independent {
         drop_masked(kit, v, &scratch.masks, w);
@@ -117,21 +125,27 @@ pub(crate) fn prepare<T: Work>(
 }
 
 /// Drops the samples outside the thresholds and those that are not finite, and flags them; returns
-/// whether there are any.
+/// whether there are any. What a plane does not cover is not finite, but spoils nothing.
 pub(crate) fn screen<T: Work>(
     job: &Job<T>,
+    place: Place,
     v: &mut [Row<T>],
-    w: usize,
     not_finite: bool,
     scratch: &mut Scratch<T>,
     report: &mut Report,
 ) -> bool {
+    let w = place.len.next_multiple_of(16);
     let mut absent = not_finite;
     if not_finite {
         let lost = |k: usize, l: usize| !v[k].0[l].is_finite();
         report.flag(sample_flags::NONFINITE, lost);
         if job.spoils {
-            report.spoil(v.len(), lost);
+            // Single columns are of blocks that all planes cover.
+            let each = matches!(place.spots, Spots::Each(_));
+            let covers = |k: usize, l: usize| {
+                each || job.planes[k].pixels.covers(job.shape, place.start + l)
+            };
+            report.spoil(v.len(), |k, l| lost(k, l) && covers(k, l));
         }
     }
     if let Some((low, high)) = job.plan.thresholds {

@@ -1,5 +1,7 @@
 //! Planes: borrowed bytes of one image each, in whatever type, byte order and row stride they have.
 
+use std::ops::Range;
+
 use crate::error::{Error, Result};
 use crate::sample::{DType, Work};
 
@@ -34,6 +36,56 @@ impl Shape {
     }
 }
 
+/// The rows and columns of a stack that a plane covers, which is smaller than the stack. Elsewhere
+/// its samples are absent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cover {
+    /// The row of the plane for each row of the stack, if there is one.
+    rows: Vec<Option<usize>>,
+    n_rows: usize,
+    columns: Range<usize>,
+}
+
+impl Cover {
+    /// The cover of a plane whose rows are the rows `rows` of the stack, in ascending order, from
+    /// `column` on, `columns` pixels each; `shape` is that of the stack, one axis of rows.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if that is not inside the stack.
+    pub fn new(
+        rows: impl IntoIterator<Item = usize>,
+        column: usize,
+        columns: usize,
+        shape: &Shape,
+    ) -> Result<Self> {
+        let expected = format!("inside {:?} rows of {} pixels", shape.outer, shape.inner);
+        let outside = |found: String| Error::option("place of a plane", found, &expected);
+        let [height] = shape.outer[..] else { return Err(outside("a plane".into())) };
+        let columns = column..column.saturating_add(columns);
+        if columns.end > shape.inner {
+            return Err(outside(format!("columns {columns:?}")));
+        }
+        let (mut table, mut n_rows, mut next) = (vec![None; height], 0, 0);
+        for row in rows {
+            if row < next || row >= height {
+                return Err(outside(format!("row {row} after {n_rows} others")));
+            }
+            table[row] = Some(n_rows);
+            n_rows += 1;
+            next = row + 1;
+        }
+        Ok(Self { rows: table, n_rows, columns })
+    }
+
+    /// The row of the plane, and the part of some columns of the stack, that are covered.
+    #[inline]
+    fn part(&self, row: usize, columns: Range<usize>) -> Option<(usize, Range<usize>)> {
+        let row = (*self.rows.get(row)?)?;
+        let part = columns.start.max(self.columns.start)..columns.end.min(self.columns.end);
+        (!part.is_empty()).then_some((row, part))
+    }
+}
+
 /// Samples of one plane, never copied.
 #[derive(Clone, Debug)]
 pub struct View<'a> {
@@ -42,6 +94,8 @@ pub struct View<'a> {
     big_endian: bool,
     origin: usize,
     strides: Vec<isize>,
+    /// What is covered, if that is not everything.
+    cover: Option<&'a Cover>,
 }
 
 impl<'a> View<'a> {
@@ -74,7 +128,24 @@ impl<'a> View<'a> {
                 });
             }
         }
-        Ok(Self { bytes, dtype, big_endian, origin, strides: strides.to_vec() })
+        Ok(Self { bytes, dtype, big_endian, origin, strides: strides.to_vec(), cover: None })
+    }
+
+    /// A view of `bytes` as rows of pixels, `stride` bytes apart, that cover a part of a stack.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if that reaches outside `bytes`.
+    pub fn placed(
+        bytes: &'a [u8],
+        dtype: DType,
+        big_endian: bool,
+        origin: usize,
+        stride: isize,
+        cover: &'a Cover,
+    ) -> Result<Self> {
+        let own = Shape::new(&[cover.n_rows], cover.columns.len())?;
+        let view = Self::new(bytes, dtype, big_endian, origin, &[stride], &own)?;
+        Ok(Self { cover: Some(cover), ..view })
     }
 
     /// A contiguous plane in native byte order.
@@ -97,7 +168,21 @@ impl<'a> View<'a> {
         self.big_endian
     }
 
-    /// The bytes of the pixels `start .. start + len`, if they follow each other.
+    /// Whether some pixels may not be covered.
+    pub(crate) fn is_placed(&self) -> bool {
+        self.cover.is_some()
+    }
+
+    /// Whether a pixel is covered.
+    pub(crate) fn covers(&self, shape: &Shape, pixel: usize) -> bool {
+        let at = |cover: &Cover| {
+            let (row, column) = (pixel / shape.inner, pixel % shape.inner);
+            cover.part(row, column..column + 1).is_some()
+        };
+        self.cover.is_none_or(at)
+    }
+
+    /// The bytes of the pixels `start .. start + len`, if they follow each other and are covered.
     #[inline]
     pub(crate) fn run(&self, shape: &Shape, start: usize, len: usize) -> Option<&'a [u8]> {
         let size = self.dtype.size();
@@ -111,8 +196,8 @@ impl<'a> View<'a> {
         found
     }
 
-    /// Calls `visit(offset, bytes)` for each contiguous run of the pixels `start .. start + len`,
-    /// where `offset` counts pixels from `start`.
+    /// Calls `visit(offset, bytes)` for each contiguous run of the pixels `start .. start + len`
+    /// that are covered, where `offset` counts pixels from `start`.
     #[inline]
     pub(crate) fn runs(
         &self,
@@ -130,6 +215,16 @@ impl<'a> View<'a> {
         while done < len {
             let (mut row, column) = ((start + done) / shape.inner, (start + done) % shape.inner);
             let run = (shape.inner - column).min(len - done);
+            if let Some(cover) = self.cover {
+                if let Some((row, part)) = cover.part(row, column..column + run) {
+                    let first = (part.start - cover.columns.start) * size;
+                    let at = self.origin as isize + row as isize * self.strides[0];
+                    let at = at as usize + first;
+                    visit(done + part.start - column, &self.bytes[at..at + part.len() * size]);
+                }
+                done += run;
+                continue;
+            }
             let mut at = self.origin as isize + (column * size) as isize;
             for (n, stride) in shape.outer.iter().zip(&self.strides).rev() {
                 at += (row % n) as isize * stride;

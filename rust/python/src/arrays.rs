@@ -3,12 +3,12 @@
 #![allow(unsafe_code)]
 
 use imcombiners_kernels::plan::{Clip, Plan, Rule, Step};
-use imcombiners_kernels::plane::{reals, Plane, Shape, View};
+use imcombiners_kernels::plane::{reals, Cover, Plane, Shape, View};
 use imcombiners_kernels::sample::DType;
 use imcombiners_kernels::{Buffer, Modifier, Outputs, Pixel, Product};
 use numpy::{
-    npyffi::PY_ARRAY_API, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadwriteArrayDyn,
-    PyUntypedArray, PyUntypedArrayMethods,
+    npyffi::PY_ARRAY_API, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadonlyArray1,
+    PyReadwriteArrayDyn, PyUntypedArray, PyUntypedArrayMethods,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -188,17 +188,33 @@ impl<'py> RawPlane<'py> {
     fn view(&self, shape: &Shape, contiguous: bool) -> PyResult<View<'_>> {
         let (bytes, origin) = self.bytes();
         let outer = if contiguous { 0 } else { self.shape.len().saturating_sub(1) };
-        if let (false, Some(stride)) = (contiguous, self.strides.last()) {
-            let rows = *stride == self.dtype.size() as isize || self.shape[outer] <= 1;
-            if !rows {
-                return Err(PyValueError::new_err(format!(
-                    "{}: rows are not contiguous (last stride {stride} bytes)",
-                    self.name
-                )));
-            }
+        if !contiguous {
+            self.check_rows()?;
         }
         View::new(bytes, self.dtype, self.big_endian, origin, &self.strides[..outer], shape)
             .map_err(to_python)
+    }
+
+    /// The view of a plane that covers a part of the stack.
+    fn placed<'a>(&'a self, cover: &'a Cover) -> PyResult<View<'a>> {
+        self.check_rows()?;
+        let (bytes, origin) = self.bytes();
+        View::placed(bytes, self.dtype, self.big_endian, origin, self.strides[0], cover)
+            .map_err(to_python)
+    }
+
+    fn check_rows(&self) -> PyResult<()> {
+        let (Some(n), Some(stride)) = (self.shape.last(), self.strides.last()) else {
+            return Ok(());
+        };
+        let some = !self.shape.contains(&0);
+        if some && *n > 1 && *stride != self.dtype.size() as isize {
+            return Err(PyValueError::new_err(format!(
+                "{}: rows are not contiguous (last stride {stride} bytes)",
+                self.name
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -340,7 +356,14 @@ impl<'py> Extras<'py> {
 
     /// All planes.
     fn planes(&self) -> impl Iterator<Item = &RawPlane<'py>> {
-        self.each().into_iter().flat_map(|(_, planes)| planes).flatten().flatten()
+        self.numbered().map(|(_, plane)| plane)
+    }
+
+    /// All planes with the numbers of their frames.
+    fn numbered(&self) -> impl Iterator<Item = (usize, &RawPlane<'py>)> {
+        let all = self.each().into_iter().filter_map(|(_, planes)| planes.as_ref());
+        all.flat_map(|planes| planes.iter().enumerate())
+            .filter_map(|(k, plane)| Some((k, plane.as_ref()?)))
     }
 
     /// Checks what the planes are made of.
@@ -365,17 +388,77 @@ impl<'py> Extras<'py> {
     }
 }
 
+/// Where the planes are in the stack: its rows and columns, and for each plane the row and the column
+/// of its first pixel (an array of the rows of all of them, if they do not follow each other).
+pub(crate) struct Places<'py> {
+    shape: (usize, usize),
+    each: Vec<Bound<'py, PyAny>>,
+}
+
+impl<'py> Places<'py> {
+    /// Reads the argument; `None` if it is None.
+    pub fn of(value: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
+        if value.is_none() {
+            return Ok(None);
+        }
+        let (shape, each): (_, Vec<Py<PyAny>>) = crate::options::extract("places", value)?;
+        let each = each.into_iter().map(|place| place.into_bound(value.py())).collect();
+        Ok(Some(Self { shape, each }))
+    }
+
+    fn covers(&self, pixels: &[&RawPlane], shape: &Shape) -> PyResult<Vec<Cover>> {
+        if self.each.len() != pixels.len() {
+            return Err(PyValueError::new_err(format!(
+                "places: found {}, expected one for each of {} frames",
+                self.each.len(),
+                pixels.len()
+            )));
+        }
+        let one = |(k, (plane, place)): (usize, (&&RawPlane, &Bound<'py, PyAny>))| {
+            let name = format!("places[{k}]");
+            let [n_rows, n_columns] = plane.shape[..] else {
+                let text =
+                    format!("{}: shape {:?}, expected rows and columns", plane.name, plane.shape);
+                return Err(PyValueError::new_err(text));
+            };
+            let (rows, column): (Py<PyAny>, usize) = crate::options::extract(&name, place)?;
+            let rows = rows.bind(place.py());
+            let rows: Vec<usize> = match rows.extract::<PyReadonlyArray1<i64>>() {
+                // A negative one becomes a row that is outside.
+                Ok(rows) => rows.as_array().iter().map(|row| *row as usize).collect(),
+                Err(_) => {
+                    let first: usize = crate::options::extract(&name, rows)?;
+                    (first..first.saturating_add(n_rows)).collect()
+                }
+            };
+            if rows.len() != n_rows {
+                return Err(PyValueError::new_err(format!(
+                    "{name}: found {} rows, expected {n_rows} as the frame has",
+                    rows.len()
+                )));
+            }
+            Cover::new(rows, column, n_columns, shape).map_err(to_python)
+        };
+        pixels.iter().zip(&self.each).enumerate().map(one).collect()
+    }
+}
+
 /// Everything that is read, folded to the fewest axes that all planes share.
 pub(crate) struct Folded<'a, 'py> {
     pixels: Vec<&'a RawPlane<'py>>,
     extras: &'a Extras<'py>,
-    image_shape: &'a [usize],
+    image_shape: Vec<usize>,
     contiguous: bool,
     shape: Shape,
+    covers: Option<Vec<Cover>>,
 }
 
 impl<'a, 'py> Folded<'a, 'py> {
-    pub fn new(pixels: &'a [Option<RawPlane<'py>>], extras: &'a Extras<'py>) -> PyResult<Self> {
+    pub fn new(
+        pixels: &'a [Option<RawPlane<'py>>],
+        extras: &'a Extras<'py>,
+        places: Option<&Places<'py>>,
+    ) -> PyResult<Self> {
         let pixels = pixels
             .iter()
             .enumerate()
@@ -388,7 +471,6 @@ impl<'a, 'py> Folded<'a, 'py> {
         let Some(first) = pixels.first() else {
             return Err(PyValueError::new_err("pixels: no frames; expected at least one"));
         };
-        let image_shape = first.shape.as_slice();
         for (name, extra) in extras.each() {
             if let Some(extra) = extra {
                 if extra.len() != pixels.len() {
@@ -400,11 +482,17 @@ impl<'a, 'py> Folded<'a, 'py> {
                 }
             }
         }
-        for plane in pixels.iter().copied().chain(extras.planes()) {
-            if plane.shape != image_shape {
+        // Placed planes may differ; what belongs to one has its shape.
+        let expected = |k: usize| if places.is_some() { &pixels[k].shape } else { &first.shape };
+        let images = pixels.iter().copied().enumerate();
+        for (k, plane) in images.chain(extras.numbered()) {
+            if plane.shape != *expected(k) {
                 return Err(PyValueError::new_err(format!(
-                    "{}: shape {:?}, expected {:?} as the first frame",
-                    plane.name, plane.shape, image_shape
+                    "{}: shape {:?}, expected {:?} as {}",
+                    plane.name,
+                    plane.shape,
+                    expected(k),
+                    if places.is_some() { "its frame" } else { "the first frame" }
                 )));
             }
         }
@@ -415,13 +503,21 @@ impl<'a, 'py> Folded<'a, 'py> {
                 return Err(PyTypeError::new_err(text));
             }
         }
+        if let Some(places) = places {
+            let (rows, columns) = places.shape;
+            let shape = Shape::new(&[rows], columns).map_err(to_python)?;
+            let covers = Some(places.covers(&pixels, &shape)?);
+            let image_shape = vec![rows, columns];
+            return Ok(Self { pixels, extras, image_shape, contiguous: false, shape, covers });
+        }
+        let image_shape = first.shape.clone();
         let contiguous = pixels.iter().copied().chain(extras.planes()).all(RawPlane::is_contiguous);
         let shape = match image_shape.split_last() {
             Some((inner, outer)) if !contiguous => Shape::new(outer, *inner),
             _ => Shape::new(&[], image_shape.iter().product()),
         }
         .map_err(to_python)?;
-        Ok(Self { pixels, extras, image_shape, contiguous, shape })
+        Ok(Self { pixels, extras, image_shape, contiguous, shape, covers: None })
     }
 
     /// Fills in how long an image row is, for the steps that pool over rows.
@@ -439,15 +535,19 @@ impl<'a, 'py> Folded<'a, 'py> {
 
     /// The planes, without their numbers.
     pub fn planes(&self) -> PyResult<Vec<Plane<'_>>> {
-        let view = |plane: &'a RawPlane<'py>| plane.view(&self.shape, self.contiguous);
+        let view = |plane: &'a RawPlane<'py>, k: usize| match &self.covers {
+            Some(covers) => plane.placed(&covers[k]),
+            None => plane.view(&self.shape, self.contiguous),
+        };
         let optional = |extra: &'a Option<Planes<'py>>, k: usize| {
-            extra.as_ref().and_then(|planes| planes[k].as_ref()).map(view).transpose()
+            let plane = extra.as_ref().and_then(|planes| planes[k].as_ref());
+            plane.map(|plane| view(plane, k)).transpose()
         };
         self.pixels
             .iter()
             .enumerate()
             .map(|(k, plane)| {
-                let mut plane = Plane::new(view(plane)?);
+                let mut plane = Plane::new(view(plane, k)?);
                 plane.mask = optional(&self.extras.masks, k)?;
                 plane.weights = optional(&self.extras.weights, k)?;
                 plane.variance = optional(&self.extras.variances, k)?;
@@ -490,7 +590,7 @@ impl<'py> Targets<'py> {
                 return Err(PyValueError::new_err(format!("unknown output: {name:?}")));
             };
             let (target, shape, start, bytes) = borrow(&name, &array)?;
-            let mut expected = folded.image_shape.to_vec();
+            let mut expected = folded.image_shape.clone();
             if product.kind() == imcombiners_kernels::Kind::Cube {
                 expected.insert(0, folded.pixels.len());
             }

@@ -24,7 +24,7 @@ mod _core {
     use pyo3::types::{PyDict, PyTuple};
 
     use super::kernels;
-    use crate::arrays::{planes_of, scalar, Column, Extras, Folded, Targets};
+    use crate::arrays::{planes_of, scalar, Column, Extras, Folded, Places, Targets};
     use crate::errors::to_python;
     use crate::options::{extract, fits_of, plan_of, vector_of};
 
@@ -113,7 +113,7 @@ mod _core {
 
     /// Combines planes under a plan into outputs; see `planes.combine_planes`.
     #[pyfunction]
-    #[pyo3(signature = (pixels, plan, outputs, masks, weights, zero, factor, scale, fits, variances, flags, n_threads))]
+    #[pyo3(signature = (pixels, plan, outputs, masks, weights, zero, factor, scale, fits, variances, flags, places, n_threads))]
     fn combine<'py>(
         py: Python<'py>,
         pixels: &Bound<'py, PyAny>,
@@ -127,6 +127,7 @@ mod _core {
         fits: &Bound<'py, PyAny>,
         variances: &Bound<'py, PyAny>,
         flags: &Bound<'py, PyAny>,
+        places: &Bound<'py, PyAny>,
         n_threads: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
         let n_threads: Option<usize> = extract("n_threads", n_threads)?;
@@ -157,7 +158,8 @@ mod _core {
             variances: planes_of("variances", variances)?,
             flags: planes_of("flags", flags)?,
         };
-        let folded = Folded::new(&pixels, &extras)?;
+        let places = Places::of(places)?;
+        let folded = Folded::new(&pixels, &extras, places.as_ref())?;
         folded.tell_lines(&mut plan);
         let mut planes = folded.planes()?;
         for (k, plane) in planes.iter_mut().enumerate() {

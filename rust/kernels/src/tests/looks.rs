@@ -1,7 +1,7 @@
 //! A look at the planes gives the bits of the general way.
 
 use crate::plan::*;
-use crate::plane::{FitsScaling, Plane, Shape, View};
+use crate::plane::{Cover, FitsScaling, Plane, Shape, View};
 use crate::sample::DType;
 use crate::{combine, Buffer, Kind, Outputs, Product};
 
@@ -294,4 +294,137 @@ fn a_look_changes_no_bit() {
             assert_eq!(at, None, "{product:?} of {frames} x {pixels} {dtype:?} by {plan:?}");
         }
     }
+}
+
+/// The places of a plane that covers some rows and columns of a stack.
+fn draw_cover(random: &mut Random, height: usize, width: usize) -> (Vec<usize>, usize, usize) {
+    let rate = [1, 1, 3][random.below(3) as usize];
+    let rows = (0..height).filter(|_| rate == 1 || random.below(rate) > 0).collect();
+    let columns = width - [0, 0, random.below(width as u64 + 1)][random.below(3) as usize] as usize;
+    (rows, random.below((width - columns) as u64 + 1) as usize, columns)
+}
+
+/// What there is of every sample: pixels, mask, variance and flags.
+const CHANNELS: [DType; 4] = [DType::F32, DType::U8, DType::F64, DType::U8];
+
+/// A plane of samples, which are made of what it has of each channel.
+fn plane_of<'a>(view: impl Fn(usize) -> View<'a>) -> Plane<'a> {
+    let mut plane = Plane::new(view(0));
+    plane.mask = Some(view(1));
+    plane.variance = Some(view(2));
+    plane.flags = Some(view(3));
+    plane
+}
+
+/// All products of planes.
+fn products(
+    planes: &[Plane],
+    shape: &Shape,
+    plan: &Plan,
+    threads: usize,
+) -> (Vec<u64>, Vec<Vec<u8>>, Vec<u32>) {
+    let pixels = shape.pixels();
+    let mut reals = vec![vec![7.0_f64; pixels]; 5];
+    let mut bytes = vec![vec![7_u8; pixels]; 2 + planes.len()];
+    let mut dq = vec![7_u32; pixels];
+    let mut outputs = Outputs::new();
+    let names = [Product::Image, Product::Std, Product::Low, Product::Upp, Product::Uncertainty];
+    for (product, real) in names.into_iter().zip(&mut reals) {
+        if product != Product::Uncertainty || plan.uncertainty.is_some() {
+            outputs.push(product, Buffer::F64(real)).unwrap();
+        }
+    }
+    let (maps, cube) = bytes.split_at_mut(2);
+    for (product, map) in [Product::OutputFlags, Product::Nit].into_iter().zip(maps) {
+        outputs.push(product, Buffer::U8(map)).unwrap();
+    }
+    let cube = cube.iter_mut().map(Vec::as_mut_slice).collect();
+    outputs.push(Product::SampleFlags, Buffer::Cube(cube)).unwrap();
+    outputs.push(Product::Dq, Buffer::U32(&mut dq)).unwrap();
+    combine(planes, shape, plan, outputs, Some(threads)).unwrap();
+    let bits = |x: &f64| if x.is_nan() { 0 } else { x.to_bits() };
+    (reals.iter().flatten().map(bits).collect(), bytes, dq)
+}
+
+/// Planes in their places give the bits of planes that are filled up with NaN, but that what is
+/// not covered spoils no statistics.
+#[test]
+fn a_placed_plane_is_a_plane_filled_up() {
+    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    for _ in 0..200 {
+        let (height, width) = (1 + random.below(6) as usize, 1 + random.below(500) as usize);
+        let frames = 2 + random.below(20) as usize;
+        let shape = Shape::new(&[height], width).unwrap();
+        let (mut own, mut filled, mut covers) = (Vec::new(), Vec::new(), Vec::new());
+        for frame in 0..frames {
+            let (rows, column, columns) = draw_cover(&mut random, height, width);
+            let mut here = CHANNELS.map(|_| Vec::new());
+            let fills = [f32::NAN.to_le_bytes().to_vec(), vec![0], 1_f64.to_le_bytes().to_vec()];
+            let mut all = [0, 1, 2, 1].map(|i: usize| fills[i].repeat(height * width));
+            for pixel in rows
+                .iter()
+                .flat_map(|row| (column..column + columns).map(move |at| row * width + at))
+            {
+                let sample = [
+                    (sample(&mut random, 0, frame) as f32).to_le_bytes().to_vec(),
+                    vec![u8::from(random.below(30) == 0)],
+                    (1.0 + random.uniform()).to_le_bytes().to_vec(),
+                    vec![random.below(8) as u8],
+                ];
+                for (i, bytes) in sample.iter().enumerate() {
+                    here[i].extend(bytes);
+                    all[i][pixel * bytes.len()..][..bytes.len()].copy_from_slice(bytes);
+                }
+            }
+            covers.push(Cover::new(rows, column, columns, &shape).unwrap());
+            own.push((here, columns));
+            filled.push(all);
+        }
+        let mut plan = draw_plan(&mut random, true);
+        if plan.statistic.center().is_none() {
+            plan.statistic = Statistic::Mean;
+        }
+        for step in &mut plan.steps {
+            if let Step::Clip(clip) = step {
+                clip.nan_rule = NanRule::Ignore;
+            }
+        }
+        let placed: Vec<Plane> = own
+            .iter()
+            .zip(&covers)
+            .map(|((bytes, columns), cover)| {
+                plane_of(|i| {
+                    let stride = (columns * CHANNELS[i].size()) as isize;
+                    View::placed(&bytes[i], CHANNELS[i], false, 0, stride, cover).unwrap()
+                })
+            })
+            .collect();
+        let whole: Vec<Plane> = filled
+            .iter()
+            .map(|bytes| {
+                plane_of(|i| {
+                    let stride = (width * CHANNELS[i].size()) as isize;
+                    View::new(&bytes[i], CHANNELS[i], false, 0, &[stride], &shape).unwrap()
+                })
+            })
+            .collect();
+        let want = products(&whole, &shape, &plan, 1);
+        assert_eq!(products(&placed, &shape, &plan, 1), want, "{frames} frames by {plan:?}");
+        assert_eq!(products(&placed, &shape, &plan, 3), want, "{frames} frames by {plan:?}");
+    }
+}
+
+#[test]
+fn a_place_outside_is_refused() {
+    let shape = Shape::new(&[3], 4).unwrap();
+    assert!(Cover::new([0, 2], 1, 3, &shape).is_ok());
+    assert!(Cover::new([], 0, 0, &shape).is_ok());
+    assert!(Cover::new([2, 3], 0, 4, &shape).is_err());
+    assert!(Cover::new([1, 1], 0, 4, &shape).is_err());
+    assert!(Cover::new([0], 1, 4, &shape).is_err());
+    assert!(Cover::new([0], usize::MAX, 4, &shape).is_err());
+    assert!(Cover::new([0], 0, 4, &Shape::new(&[], 4).unwrap()).is_err());
+    let cover = Cover::new([0, 2], 1, 3, &shape).unwrap();
+    assert!(View::placed(&[0; 6], DType::U8, false, 0, 3, &cover).is_ok());
+    assert!(View::placed(&[0; 5], DType::U8, false, 0, 3, &cover).is_err());
 }
