@@ -96,8 +96,8 @@ def combine_frames(frames, template, options, tally=None, output=None):
             task.run(store, in_memory)
             table = None
             if task.record is not None:
-                n_pixels = prod(task.shape)
-                table = frames_table_of(prepared, frames, n_pixels, counts_of(task))
+                n_pixels, placed = prod(task.shape), prepared.inputs.frames
+                table = frames_table_of(prepared, placed, n_pixels, counts_of(task))
             arrays = store.finish(table)
     return assemble(shown, arrays, options, table)
 
@@ -441,10 +441,10 @@ def frames_table_of(prepared, frames, n_pixels, counts):
         See `~imcombiners_astro.provenance.frames_table`.
     """
     n_used, n_low, n_high = counts
-    n_pixels, offsets, placed = n_pixels or 1, None, prepared.inputs.frames
-    if isinstance(placed[0], PlacedFrame):
-        offsets = [frame.position for frame in placed]
-        n_pixels = np.array([frame.n_covered or 1 for frame in placed])
+    n_pixels, offsets = n_pixels or 1, None
+    if isinstance(frames[0], PlacedFrame):
+        offsets = [frame.position for frame in frames]
+        n_pixels = np.array([frame.n_covered or 1 for frame in frames])
     return frames_table(
         frames,
         normalization=prepared.normalization,

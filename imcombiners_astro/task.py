@@ -270,8 +270,10 @@ class Task:
             nbytes += n_columns * sum(sizes)
         return nbytes
 
-    def combine(self, piece):
-        """Combine one piece into its place in the result."""
+    def combine(self, piece, store=None):
+        """Combine one piece into its place in a store, by default that of `run`."""
+        if store is not None:
+            self._store = store
         options, transform, past = self.options, self.inputs.transform, None
         if self.plans.stages:
             piece, past = run_stages(

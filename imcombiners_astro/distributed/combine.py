@@ -5,6 +5,7 @@ import inspect
 
 import dask.array as da
 import numpy as np
+from astropy.nddata import CCDData
 
 from imcombiners_astro.ccd import needs_variances, prepare
 from imcombiners_astro.diagnostics import DIAGNOSTICS
@@ -248,9 +249,14 @@ def _lazy(source, prepared, options, chunks, halo, known):
     kept = options.weights if isinstance(options.weights, str) else None
     extras = options.extras._replace(zero=None)
     inputs = inputs._replace(frames=None, transform=transform)
-    part = source.part(
-        inputs, options._replace(weights=kept, scale=None, extras=extras)
-    )
+    shown = prepared.shown
+    shown.mask = None
+    if shown.uncertainty is not None:  # of which the class is wanted
+        shown.uncertainty = type(shown.uncertainty)(np.empty((0,) * len(chunks)))
+    shown.data = np.empty((0,) * len(chunks))
+    image = CCDData(shown.data, unit=shown.unit, uncertainty=shown.uncertainty)
+    options_of_tasks = options._replace(weights=kept, scale=None, extras=extras)
+    part = source.part(inputs, options_of_tasks, image)
     name = new_name("imcombine")
     layer = {
         (name, *index): (
@@ -262,11 +268,6 @@ def _lazy(source, prepared, options, chunks, halo, known):
         for index, place in places(chunks, halo).items()
     }
     graph = graph_of(name, layer, cutter.arrays.values())
-    shown = prepared.shown
-    shown.mask = None
-    if shown.uncertainty is not None:  # of which the class is wanted
-        shown.uncertainty = type(shown.uncertainty)(np.empty((0,) * len(chunks)))
-    shown.data = np.empty((0,) * len(chunks))
     prepared = prepared._replace(shown=shown, inputs=inputs)
     return LazyCombination(
         graph, name, Finish(prepared, known, options, chunks), dtypes

@@ -125,7 +125,7 @@ class LazyCombination(DaskMethodsMixin):
     mask : `~dask.array.Array` of bool
         True where no sample is left.
     uncertainty : `~dask.array.Array` or None
-        Its standard deviation, whatever the class of the uncertainties of the images.
+        Its uncertainty, of the class of that of the first image.
     output_dq, n_used, n_rejected_low, n_rejected_high, mask_rej, low, upp, std, nit
     output_flags, sample_flags : `~dask.array.Array` or None
         The diagnostics of `~imcombiners_astro.CombinedCCDData`, as far as they were

@@ -15,9 +15,10 @@ import numpy as np
 from astropy import units as u
 from astropy.nddata import NDData
 
-from imcombiners_astro.ccd import arrays_of, counts_of
+from imcombiners_astro.ccd import counts_of
 from imcombiners_astro.files.fits import open_frames
 from imcombiners_astro.memory_frames import CCDFrame, image_of_array
+from imcombiners_astro.products import MemoryStore
 from imcombiners_astro.strip import fold
 from imcombiners_astro.task import Inputs, Task
 from imcombiners_astro.workers import Workers
@@ -63,7 +64,7 @@ class Found(NamedTuple):
     Attributes
     ----------
     arrays : dict of str to `~numpy.ndarray`
-        As `~imcombiners_astro.ccd.arrays_of` gives them.
+        As `~imcombiners_astro.ccd.assemble` takes them.
     counts : int64 `~numpy.ndarray` (3, N) or None
         Samples of each frame that are used, and rejected below and above.
     """
@@ -181,6 +182,8 @@ class ArrayPart:
         How frames enter; without the frames.
     options : Options
         What to do.
+    image : `~astropy.nddata.CCDData`
+        Unit of the result, and class of its uncertainty.
     given : list of Given
         The N images.
     factors : list of float
@@ -192,6 +195,7 @@ class ArrayPart:
 
     inputs: Inputs
     options: Any
+    image: Any
     given: list
     factors: list
     wanted: dict
@@ -225,7 +229,7 @@ class ArrayPart:
             What it holds, without neighbours.
         """
         frames = self.frames(*arrays)
-        return _combined(frames, self.inputs, self.options, place, weights)
+        return _combined(frames, self.inputs, self.options, self.image, place, weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,6 +243,8 @@ class FilePart:
         How frames enter; without the frames.
     options : Options
         What to do.
+    image : `~astropy.nddata.CCDData`
+        Unit of the result, and class of its uncertainty.
     paths : list of str
         The N files.
     reading : dict
@@ -251,6 +257,7 @@ class FilePart:
 
     inputs: Inputs
     options: Any
+    image: Any
     paths: list
     reading: dict
     unit: Any
@@ -287,7 +294,9 @@ class FilePart:
         """
         with self.frames(self.paths) as frames:
             windows = [Window(frame, place) for frame in frames]
-            return _combined(windows, self.inputs, self.options, place, weights)
+            return _combined(
+                windows, self.inputs, self.options, self.image, place, weights
+            )
 
     def measured(self, measurement, path):
         """Return what a measurement says of one file."""
@@ -339,32 +348,25 @@ class ArrayMeasure:
         return self.measurement([frame])
 
 
-def _combined(frames, inputs, options, place, weights):
+def _combined(frames, inputs, options, image, place, weights):
     """Combine frames of a chunk with its neighbours; return what is without them."""
     transform = inputs.transform
     if weights is not None:
         transform = transform._replace(weights=weights)
     inputs = inputs._replace(frames=frames, transform=transform)
     with Workers(options.n_threads) as workers:
-        task = Task(inputs, options, workers)
+        task = Task(inputs, options, workers, image)
+        store = MemoryStore(task.products, place.shape, len(frames))
         if place.before or place.after:
-            _run_inner(task, place)
+            n_rows, height = fold(place.shape)[0], place.shape[0]
+            row = prod(place.shape[1:-1])  # folded rows next to each other on this axis
+            start, stop = place.before * row, (height - place.after) * row
+            planes = [frame.read(0, n_rows) for frame in frames]
+            task.combine(task.maker.make(start, stop, planes, 0), store)
         else:
-            task.run()
-        arrays = arrays_of(task)
+            task.run(store)
     counts = None if task.record is None else counts_of(task)
     rows = slice(place.before, place.shape[0] - place.after)
     inner = (..., rows, *[slice(None)] * (len(place.shape) - 1))
+    arrays = store.finish()
     return Found({name: array[inner] for name, array in arrays.items()}, counts)
-
-
-def _run_inner(task, place):
-    """Combine what is not of the neighbours."""
-    for array in (task.image, task.sigma):
-        if array is not None:
-            array.fill(0)  # their rows are looked at when types are converted
-    n_rows, height = fold(place.shape)[0], place.shape[0]
-    row = prod(place.shape[1:-1])  # folded rows next to each other on this axis
-    start, stop = place.before * row, (height - place.after) * row
-    planes = [frame.read(0, n_rows) for frame in task.inputs.frames]
-    task.combine(task.maker.make(start, stop, planes, 0))

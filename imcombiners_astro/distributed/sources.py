@@ -285,9 +285,9 @@ class ArraySource:
                 nbytes += self.n_frames * stack.dtype.itemsize
         return nbytes
 
-    def part(self, inputs, options):
+    def part(self, inputs, options, image):
         """Return what combines a chunk."""
-        return ArrayPart(inputs, options, self.given, self.factors, self.wanted)
+        return ArrayPart(inputs, options, image, self.given, self.factors, self.wanted)
 
 
 def _as_dask(array, shape):
@@ -339,18 +339,18 @@ class FileSource:
         n_columns = max(1, fold(self.frames[0].shape)[1])
         return sum(frame.row_nbytes for frame in self.frames) // n_columns
 
-    def part(self, inputs, options):
+    def part(self, inputs, options, image):
         """Return what combines a chunk."""
         first = self.frames[0]
         # Workers need not be in this folder.
         paths = [p if _URL.match(p) else os.path.abspath(p) for p in self.items]
         return FilePart(
-            inputs, options, paths, self.reading, first.unit, tuple(first.shape)
+            inputs, options, image, paths, self.reading, first.unit, tuple(first.shape)
         )
 
     def measurements(self, measurement, name):
         """Make a task for every frame, as those of `ArraySource`."""
-        part = self.part(None, None)
+        part = self.part(None, None, None)
         return {
             (name, k): (part.measured, measurement, path)
             for k, path in enumerate(part.paths)
