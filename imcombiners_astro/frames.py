@@ -9,6 +9,7 @@ What a frame and a strip are is in `imcombiners_astro.strip`, frames in memory a
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from math import lcm
 from typing import NamedTuple
 
 import numpy as np
@@ -95,7 +96,7 @@ class StripPlan(NamedTuple):
     nbytes: int
 
 
-def plan_strips(frames, mem_limit, fixed_nbytes=0, n_ahead=1, target=STRIP_NBYTES):
+def plan_strips(frames, mem_limit, fixed_nbytes=0, n_ahead=1, target=None):
     """
     Choose the height of strips.
 
@@ -110,18 +111,21 @@ def plan_strips(frames, mem_limit, fixed_nbytes=0, n_ahead=1, target=STRIP_NBYTE
     n_ahead : int, optional
         Strips that are read while one is in work.
     target : int, optional
-        Bytes of one strip of all frames that are aimed at.
+        Bytes of one strip of all frames that are aimed at, by default `STRIP_NBYTES`.
 
     Returns
     -------
     StripPlan
         Frames that are all in memory make one strip. There is at least one row in a
-        strip, even if that needs more than the limit.
+        strip, even if that needs more than the limit. Where the memory allows, strips
+        cut no tile of a frame.
     """
     n_rows, _ = fold(frames[0].shape)
+    target = STRIP_NBYTES if target is None else target
     row = sum(frame.row_nbytes for frame in frames)
+    row += max(frame.moment_nbytes for frame in frames)  # one is read at a time
     padding = _LINE + sum(_LINE + _STAGGER for frame in frames if frame.row_nbytes)
-    room = mem_limit - fixed_nbytes
+    room = mem_limit - fixed_nbytes - sum(frame.kept_nbytes for frame in frames)
     if n_rows == 0:
         return StripPlan(0, 0, 0, 0)
     if row == 0:
@@ -129,11 +133,13 @@ def plan_strips(frames, mem_limit, fixed_nbytes=0, n_ahead=1, target=STRIP_NBYTE
     whole = n_rows * row + padding
     if n_rows * row <= target and whole <= room:
         return StripPlan(n_rows, 1, 1, whole)
-    height = min(target // row, (room // (n_ahead + 1) - padding) // row, n_rows)
-    height = max(1, int(height))
+    most = max(1, min(int((room // (n_ahead + 1) - padding) // row), n_rows))
+    step = lcm(*{frame.row_step for frame in frames})
+    step = step if step <= most else 1
+    height = max(step, min(target // row, most) // step * step)
     # strips of equal height: a last one of few rows would cost as much as the others
     n_strips = -(-n_rows // height)
-    height = -(-n_rows // n_strips)
+    height = -(-n_rows // (n_strips * step)) * step
     n_buffers = min(n_ahead + 1, n_strips)
     return StripPlan(
         height, -(-n_rows // height), n_buffers, n_buffers * (height * row + padding)
@@ -145,7 +151,7 @@ def strips(
     mem_limit: float,
     fixed_nbytes: int = 0,
     n_ahead: int = 1,
-    target: int = STRIP_NBYTES,
+    target: int | None = None,
 ) -> Iterator[tuple[int, int, list[Strip]]]:
     """
     Read a stack strip by strip, the next strip while the caller works on this one.
@@ -161,7 +167,7 @@ def strips(
     n_ahead : int, optional
         Strips that a thread in the background reads while one is in work.
     target : int, optional
-        Bytes of one strip of all frames that are aimed at.
+        Bytes of one strip of all frames that are aimed at, by default `STRIP_NBYTES`.
 
     Yields
     ------

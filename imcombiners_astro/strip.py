@@ -199,6 +199,13 @@ class Frame(Protocol):
     buffer_nbytes : int
         How many of these ``read`` finds room for in a buffer given to it; 0 if it makes
         no use of one.
+    moment_nbytes : int
+        Bytes that one folded row needs besides, only while it is read.
+    kept_nbytes : int
+        Bytes that the frame holds between reads, whatever their height.
+    row_step : int
+        Folded rows that can only be read together: strips that begin at multiples of it
+        read nothing twice.
     """
 
     name: str
@@ -214,6 +221,9 @@ class Frame(Protocol):
     exact16: bool
     row_nbytes: int
     buffer_nbytes: int
+    moment_nbytes: int
+    kept_nbytes: int
+    row_step: int
 
     def read(self, start: int, stop: int, buffer: np.ndarray | None = None) -> Strip:
         """
@@ -308,6 +318,9 @@ class BaseFrame:
 
     row_nbytes = 0
     buffer_nbytes = 0
+    moment_nbytes = 0
+    kept_nbytes = 0
+    row_step = 1
     unit_factor = 1.0
     uncertainty_type = None
     has_flags = False
