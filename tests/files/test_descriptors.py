@@ -156,7 +156,7 @@ def openings(monkeypatch):
     return counts
 
 
-def combine_in_strips(paths, **keywords):
+def combine_in_strips(paths, least=10, **keywords):
     n_strips = 0
 
     def counted(strips):
@@ -166,8 +166,8 @@ def combine_in_strips(paths, **keywords):
             yield strip
 
     result = combine(paths, progress_bar=counted, unit="adu", **keywords)
-    assert n_strips >= 10
-    return result
+    assert n_strips >= least
+    return result, n_strips
 
 
 @pytest.mark.parametrize(
@@ -189,24 +189,29 @@ def test_headers_are_parsed_once(tmp_path, openings, write, n_headers, n_headers
 
 
 @pytest.mark.parametrize("write, n_readers", [(write_gz, 1), (write_mef_gz, 3)])
-def test_packed_files_are_unpacked_once(tmp_path, openings, write, n_readers):
+def test_packed_files_are_unpacked_once(
+    tmp_path, openings, monkeypatch, write, n_readers
+):
     rng = np.random.default_rng(3)
     paths = [tmp_path / f"{k}.fits" for k in range(5)]
     for k, path in enumerate(paths):
         write(path, frame(k, rng))
-    openings["gzip"] = 0
     keywords = {"uncertainty": "propagate"} if n_readers > 1 else {}
-    rewinds = []
-    real = gzip._GzipReader._rewind
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            gzip._GzipReader, "_rewind", lambda self: (rewinds.append(1), real(self))
-        )
-        combine_in_strips(paths, **keywords)
-    # a reader for each part; and CCDData.read's of one file for the header of the result
-    assert openings["gzip"] <= 5 * n_readers + 6
-    # a reader begins again after the header
-    assert len(rewinds) <= 5 * n_readers + 3
+    rewinds, real = [], gzip._GzipReader._rewind
+    monkeypatch.setattr(
+        gzip._GzipReader, "_rewind", lambda self: (rewinds.append(1), real(self))
+    )
+    found = []
+    for nbytes in (1, 10**6):
+        monkeypatch.setattr("imcombiners_astro.frames.STRIP_NBYTES", nbytes)
+        openings["gzip"] = 0
+        rewinds.clear()
+        n_strips = combine_in_strips(paths, 1 if nbytes > 1 else 10, **keywords)[1]
+        found.append((n_strips > 1, openings["gzip"], len(rewinds)))
+    # as often, however many strips there are: once for each part of a file, and for
+    # what CCDData.read makes of one of them for the header of the result
+    assert found == [(True, *found[0][1:]), (False, *found[0][1:])]
+    assert found[0][1] <= 5 * n_readers + 6
 
 
 def test_bzip2_without_room_begins_again(tmp_path, openings, monkeypatch):
@@ -220,6 +225,6 @@ def test_bzip2_without_room_begins_again(tmp_path, openings, monkeypatch):
         paths.append(tmp_path / f"{k}.fits.bz2")
         write_plain(paths[-1].with_suffix(""), frames[-1])
         paths[-1].write_bytes(bz2.compress(paths[-1].with_suffix("").read_bytes()))
-    result = combine_in_strips(paths)
+    result, _ = combine_in_strips(paths)
     np.testing.assert_allclose(result.data, np.mean(frames, axis=0), rtol=1e-14)
     assert rawfile.KEPT._taken == 0
