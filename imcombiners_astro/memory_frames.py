@@ -285,6 +285,17 @@ class CCDFrame(BaseFrame):
             copy=True,
         )
 
+    def outline(self):
+        """
+        Image itself, or what becomes of it as a CCDData.
+
+        Returns
+        -------
+        `~astropy.nddata.CCDData`
+            Not to be changed.
+        """
+        return self.ccd if isinstance(self.ccd, CCDData) else self.template()
+
     def close(self):
         """Do nothing: a frame in memory holds nothing open."""
 

@@ -266,6 +266,17 @@ class Frame(Protocol):
         """
         ...
 
+    def outline(self) -> CCDData:
+        """
+        What a result is begun with: as `template`, but not to be changed.
+
+        Returns
+        -------
+        `~astropy.nddata.CCDData`
+            Of an image in a file, without pixels and what belongs to each of them.
+        """
+        ...
+
     def crop_to(self, shape: tuple[int, ...]) -> None:
         """
         Use only the part of a larger 2-D image that begins at pixel [0, 0].

@@ -391,13 +391,7 @@ def _combine(img_list, arguments, ccdkwargs, tally=None):
         for frame in frames:
             opened.callback(frame.close)
         _warn_about_unit(items, frames, ccdkwargs.get("unit"))
-        # A CCDData in memory serves as it is: nothing of it is changed.
-        first = items[0]
-        if isinstance(first, CCDData):
-            template = first
-        else:
-            template = without_pixels(frames[0].template())
-        result = combine_frames(frames, template, options, tally, output)
+        result = combine_frames(frames, frames[0].outline(), options, tally, output)
     if output is not None and not output.is_written:
         output.write(result)
     return result

@@ -16,6 +16,7 @@ from astropy.nddata import CCDData
 
 from imcombiners_astro.dq import are_plain, check_flags, plain_flags
 from imcombiners_astro.files.layout import header_of
+from imcombiners_astro.files.outline import outline_of_ccd, outline_of_file
 from imcombiners_astro.files.rawfile import Parkable
 from imcombiners_astro.strip import BaseFrame, Strip, fold, folded_rows
 from imcombiners_astro.variances import variance_rule
@@ -36,6 +37,17 @@ class _FileFrame(BaseFrame):
     """What `FitsFrame` and `SectionFrame` share: the checks of what belongs to them."""
 
     _rule = None
+
+    def outline(self):
+        """
+        Image as ``CCDData.read`` reads it, without its pixels.
+
+        Returns
+        -------
+        `~astropy.nddata.CCDData`
+            With header, unit, WCS and the class of the uncertainty.
+        """
+        return outline_of_ccd(self.template())
 
     def __init__(self, name, shape, dtype, unit, shapes):
         super().__init__(name, shape, dtype, unit)
@@ -227,6 +239,25 @@ class FitsFrame(_FileFrame):
         if not self._own_choice:
             return CCDData.read(self.name, **self._options.keywords)
         return read_hdu(self.name, self._options, self._image.hdu, self.unit)
+
+    def outline(self):
+        """
+        Image as ``CCDData.read`` reads it, without its pixels.
+
+        Returns
+        -------
+        `~astropy.nddata.CCDData`
+            With header, unit, WCS and the class of the uncertainty.
+        """
+        odd = self._own_choice or "hdu_flags" in self._options.keywords
+        if odd or not self._options.plain:
+            return super().outline()
+        with self._file.raw:
+            stream = self._file.stream()
+            with open_fits(stream, self._options, self.name) as hdus:
+                if any(isinstance(hdu, fits.CompImageHDU) for hdu in hdus):
+                    return super().outline()
+                return outline_of_file(hdus, self._image.hdu, self._options)
 
     def close(self):
         """Close the file."""
