@@ -6,6 +6,7 @@ What a frame and a strip are is in `imcombiners_astro.strip`, frames in memory a
 `imcombiners_astro.memory_frames`; their names are found here as well.
 """
 
+import contextlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ __all__ = [
     "fold",
     "folded_rows",
     "plan_strips",
+    "read_strips",
     "strips",
 ]
 
@@ -96,7 +98,9 @@ class StripPlan(NamedTuple):
     nbytes: int
 
 
-def plan_strips(frames, mem_limit, fixed_nbytes=0, n_ahead=1, target=None):
+def plan_strips(
+    frames, mem_limit, fixed_nbytes=0, n_ahead=1, target=None, most_rows=None
+):
     """
     Choose the height of strips.
 
@@ -112,13 +116,15 @@ def plan_strips(frames, mem_limit, fixed_nbytes=0, n_ahead=1, target=None):
         Strips that are read while one is in work.
     target : int, optional
         Bytes of one strip of all frames that are aimed at, by default `STRIP_NBYTES`.
+    most_rows : int, optional
+        Rows that a strip of frames in memory may have.
 
     Returns
     -------
     StripPlan
-        Frames that are all in memory make one strip. There is at least one row in a
-        strip, even if that needs more than the limit. Where the memory allows, strips
-        cut no tile of a frame.
+        Frames that are all in memory make one strip, without ``most_rows``. There is at
+        least one row in a strip, even if that needs more than the limit. Where the
+        memory allows, strips cut no tile of a frame.
     """
     n_rows, _ = fold(frames[0].shape)
     target = STRIP_NBYTES if target is None else target
@@ -129,7 +135,8 @@ def plan_strips(frames, mem_limit, fixed_nbytes=0, n_ahead=1, target=None):
     if n_rows == 0:
         return StripPlan(0, 0, 0, 0)
     if row == 0:
-        return StripPlan(n_rows, 1, 0, 0)
+        height = n_rows if most_rows is None else min(most_rows, n_rows)
+        return StripPlan(height, -(-n_rows // height), 0, 0)
     whole = n_rows * row + padding
     if n_rows * row <= target and whole <= room:
         return StripPlan(n_rows, 1, 1, whole)
@@ -152,6 +159,7 @@ def strips(
     fixed_nbytes: int = 0,
     n_ahead: int = 1,
     target: int | None = None,
+    most_rows: int | None = None,
 ) -> Iterator[tuple[int, int, list[Strip]]]:
     """
     Read a stack strip by strip, the next strip while the caller works on this one.
@@ -168,6 +176,8 @@ def strips(
         Strips that a thread in the background reads while one is in work.
     target : int, optional
         Bytes of one strip of all frames that are aimed at, by default `STRIP_NBYTES`.
+    most_rows : int, optional
+        Rows that a strip of frames in memory may have.
 
     Yields
     ------
@@ -190,29 +200,60 @@ def strips(
                 f"{frame.name} has shape {frame.shape}, {frames[0].name} has "
                 f"{frames[0].shape}; they must be equal."
             )
-    plan = plan_strips(frames, mem_limit, fixed_nbytes, n_ahead, target)
+    plan = plan_strips(frames, mem_limit, fixed_nbytes, n_ahead, target, most_rows)
     n_rows, _ = fold(frames[0].shape)
     step = plan.height or 1
     bounds = [(k, min(k + step, n_rows)) for k in range(0, n_rows, step)]
-    if plan.n_buffers < 2:
-        buffers = _buffers(frames, plan.height)
+    with contextlib.closing(read_strips(frames, bounds, plan.n_buffers)) as found:
+        for (start, stop), planes in zip(bounds, found, strict=True):
+            yield start, stop, planes
+
+
+def read_strips(
+    frames: Sequence[Frame], bounds: Sequence[tuple[int, int]], n_buffers: int = 2
+) -> Iterator[list[Strip]]:
+    """
+    Read certain strips of a stack, ahead of the caller where there are buffers.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+        Frames of one shape.
+    bounds : sequence of (int, int)
+        Folded rows from and to (exclusive) of every strip.
+    n_buffers : int, optional
+        Sets of buffers; with fewer than 2 nothing is read ahead.
+
+    Yields
+    ------
+    planes : list of Strip
+        One for each frame, valid until the next strip is asked for.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be read to the end; it is named.
+    """
+    height = max((stop - start for start, stop in bounds), default=0)
+    if n_buffers < 2:
+        buffers = _buffers(frames, height)
         for start, stop in bounds:
-            yield start, stop, _read(frames, start, stop, buffers)
+            yield _read(frames, start, stop, buffers)
         return
 
-    ring = [_buffers(frames, plan.height) for _ in range(plan.n_buffers)]
+    ring = [_buffers(frames, height) for _ in range(n_buffers)]
     running = deque()
     sent = 0
     with ThreadPoolExecutor(1, thread_name_prefix="imcombiners-read") as reader:
         try:
-            for k, (start, stop) in enumerate(bounds):
+            for k in range(len(bounds)):
                 # Asking for strip k means that strip k - 1 and its buffers are free.
-                while sent < min(k + plan.n_buffers, len(bounds)):
-                    buffers = ring[sent % plan.n_buffers]
+                while sent < min(k + n_buffers, len(bounds)):
+                    buffers = ring[sent % n_buffers]
                     job = reader.submit(_read, frames, *bounds[sent], buffers)
                     running.append(job)
                     sent += 1
-                yield start, stop, running.popleft().result()
+                yield running.popleft().result()
         finally:
             for job in running:
                 job.cancel()

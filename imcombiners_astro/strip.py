@@ -244,6 +244,17 @@ class Frame(Protocol):
         """
         ...
 
+    def expect_overlap(self, n_rows: int) -> None:
+        """
+        Be ready to read the last rows of a strip once more, at the top of the next one.
+
+        Parameters
+        ----------
+        n_rows : int
+            Folded rows.
+        """
+        ...
+
     def data(self) -> np.ndarray:
         """
         Whole image, never cropped, as ``CCDData.read(...).data`` has it.
@@ -268,7 +279,7 @@ class Frame(Protocol):
 
     def outline(self) -> CCDData:
         """
-        What a result is begun with: as `template`, but not to be changed.
+        Give what a result is begun with: as `template`, but not to be changed.
 
         Returns
         -------
@@ -344,6 +355,16 @@ class BaseFrame:
         self.dtype = dtype
         self.unit = unit
         self.exact16 = dtype.kind in "biu" and dtype.itemsize <= 2
+
+    def expect_overlap(self, n_rows):
+        """
+        Do nothing: most frames can be read anywhere.
+
+        Parameters
+        ----------
+        n_rows : int
+            Folded rows.
+        """
 
     def crop_to(self, shape):
         """

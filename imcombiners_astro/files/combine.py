@@ -86,6 +86,7 @@ def combine(
     effective_noise=False,
     offsets=None,
     footprint="union",
+    statsample=None,
     output_dtype=None,
     output_compression=None,
     output_checksum=False,
@@ -229,6 +230,12 @@ def combine(
     footprint : {"union", "intersection", "first"}, optional
         What the result shows: every pixel that some image covers, those that all cover,
         or those of the first image. Its WCS is that of the first image, shifted.
+    statsample : int, optional
+        Pixels of each image, at most, that the statistics of ``zero`` and ``scale`` are
+        taken of: rows at equal distances, always the same ones. The statistics then
+        have errors: of n pixels with the standard deviation s, that of a mean is
+        ``s / sqrt(n)``, that of a median 1.25 times as much. By default they are
+        exact, of all pixels.
     output_dtype : str or `numpy.dtype`, optional
         Type of the image in ``output_file``, if not that of the result, which must fit
         into it. Integers are truncated, and hold no NaN (see ``blank``).

@@ -154,7 +154,23 @@ class FitsFrame(_FileFrame):
             for _, part, reader in self._parts:
                 if part is last:
                     reader.end = part.offset + part.nbytes
-        self.kept_nbytes = sum(reader.kept_nbytes for reader in readers)
+
+    @property
+    def kept_nbytes(self):
+        """Bytes that are kept between reads."""
+        return sum(reader.kept_nbytes for _, _, reader in self._parts)
+
+    def expect_overlap(self, n_rows):
+        """
+        Keep what a packed file cannot go back to.
+
+        Parameters
+        ----------
+        n_rows : int
+            Folded rows.
+        """
+        for _, part, reader in self._parts:
+            reader.overlap = n_rows * self._n_columns * part.raw.itemsize
 
     @cached_property
     def header(self):

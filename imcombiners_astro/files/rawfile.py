@@ -180,6 +180,7 @@ class RawFile(Parkable):
         self._file = self._open()
 
     kept_nbytes = 0
+    overlap = 0
 
     @property
     def raw(self):
@@ -378,14 +379,18 @@ class PackedFile(Parkable):
     end : int or None
         Where reading will end: then what follows is read as well if it is short, since
         behind it is the checksum of a file.
+    overlap : int
+        Bytes at the end of a read that are kept, for the next read may begin with them.
     """
 
     _share = KEPT
     size = None
     end = None
+    overlap = 0
 
     def __init__(self, raw, opener, kept_nbytes):
         super().__init__(raw.name)
+        self._tail = 0, b""
         self.raw = raw
         self._opener = opener
         self._cost = kept_nbytes
@@ -422,7 +427,7 @@ class PackedFile(Parkable):
     @property
     def kept_nbytes(self):
         """Bytes that are kept between uses."""
-        return self._cost if self._has_room else 0
+        return self.overlap + (self._cost if self._has_room else 0)
 
     def reserve(self):
         """Keep open what there is room for."""
@@ -476,24 +481,37 @@ class PackedFile(Parkable):
         OSError
             If the file is damaged or too short, naming it.
         """
-        found = 0
-        try:
-            with self.raw, self as file, memoryview(view) as bytes_:
-                file.seek(offset)
-                while found < len(bytes_):
-                    n = file.readinto(bytes_[found:])
-                    if not n:
-                        break
-                    found += n
-                if offset + found == self.end:
-                    file.read(_BLOCK)
-        except _UNPACK_ERRORS as error:
-            raise self._named(error) from error
-        if found < len(view):
-            raise OSError(
-                f"{self.name} is truncated: {offset + len(view)} bytes were expected "
-                f"once unpacked, found {offset + found}."
-            )
+        with memoryview(view) as bytes_:
+            found = self._from_tail(bytes_, offset)
+            try:
+                with self.raw, self as file:
+                    file.seek(offset + found)
+                    while found < len(bytes_):
+                        n = file.readinto(bytes_[found:])
+                        if not n:
+                            break
+                        found += n
+                    if offset + found == self.end:
+                        file.read(_BLOCK)
+            except _UNPACK_ERRORS as error:
+                raise self._named(error) from error
+            if found < len(bytes_):
+                raise OSError(
+                    f"{self.name} is truncated: {offset + len(bytes_)} bytes were "
+                    f"expected once unpacked, found {offset + found}."
+                )
+            if self.overlap:
+                self._tail = offset + found, bytes(bytes_[-self.overlap :])
+
+    def _from_tail(self, view, offset):
+        """Fill a buffer with what was kept; return how far."""
+        end, tail = self._tail
+        first = offset - (end - len(tail))
+        if not 0 <= first < len(tail):
+            return 0
+        again = tail[first : first + len(view)]
+        view[: len(again)] = again
+        return len(again)
 
     def ends_at(self, size):
         """
