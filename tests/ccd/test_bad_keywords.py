@@ -201,7 +201,8 @@ def test_options_without_effect(ccds, call, match):
     with pytest.warns(UnusedOptionWarning, match=match) as record:
         result = combine(ccds, **call)
     assert len(record) == 1
-    for name in ("gain", "readnoise", "snoise", "clip_scaled", "statsec", "weights"):
+    options = ("gain", "readnoise", "snoise", "clip_scaled", "statsec", "statsample")
+    for name in (*options, "weights"):
         call.pop(name, None)
     np.testing.assert_array_equal(result.data, combine(ccds, **call).data)
 
