@@ -44,6 +44,7 @@ def hdus_of(kind, k):
 def night(tmp_path, monkeypatch):
     """Make files of a kind, and an output that exists; combine in many strips."""
     monkeypatch.setattr("imcombiners_astro.frames.STRIP_NBYTES", 1)
+    monkeypatch.setattr("imcombiners_astro.frames.READ_NBYTES", 1)
     folder = tmp_path / "night"
     folder.mkdir()
     output = folder / "master.fits"

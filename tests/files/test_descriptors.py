@@ -38,7 +38,8 @@ CHILD = """
 
     folder, keywords = sys.argv[1], json.loads(sys.argv[2])
     paths = sorted(os.path.join(folder, name) for name in os.listdir(folder))
-    imcombiners_astro.frames.STRIP_NBYTES = 2 * len(paths) * 20 * 10
+    imcombiners_astro.frames.READ_NBYTES = 20 * 20
+    imcombiners_astro.frames.STRIP_NBYTES = 1
     resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
     n_open, n_strips = [], 0
 
@@ -153,6 +154,7 @@ def openings(monkeypatch):
     # no file is kept open
     monkeypatch.setattr(rawfile, "MAX_OPEN", 0)
     monkeypatch.setattr("imcombiners_astro.frames.STRIP_NBYTES", 1)
+    monkeypatch.setattr("imcombiners_astro.frames.READ_NBYTES", 1)
     return counts
 
 
