@@ -168,7 +168,7 @@ def measure(files, options):
         rows.append(row)
     for row in rows:
         row["ratio"] = row["seconds"] / rows[0]["seconds"]
-        row["cpu_ratio"] = row["cpu_s"] / rows[0]["cpu_s"]
+        row["cpu_ratio"] = row["cpu_s"] / (rows[0]["cpu_s"] or float("nan"))
     return rows
 
 
