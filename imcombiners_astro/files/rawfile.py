@@ -52,7 +52,8 @@ class _Share:
     """
 
     def __init__(self, limit):
-        self._lock = threading.Lock()
+        # the collector of garbage may give something back at any moment
+        self._lock = threading.RLock()
         self._taken = self._most = 0
         self.limit = limit
 

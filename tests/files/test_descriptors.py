@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from imcombiners_astro import combine
+from imcombiners_astro import SigClip, combine
 from imcombiners_astro.files import fits as files_fits
 from imcombiners_astro.files import fitsframes, rawfile
 
@@ -230,3 +230,27 @@ def test_bzip2_without_room_begins_again(tmp_path, openings, monkeypatch):
     result, _ = combine_in_strips(paths)
     np.testing.assert_allclose(result.data, np.mean(frames, axis=0), rtol=1e-14)
     assert rawfile.KEPT._taken == 0
+
+
+@pytest.mark.parametrize("grow", [1, 2.5])
+def test_neighbours_in_packed_files(tmp_path, openings, monkeypatch, grow):
+    monkeypatch.setattr("imcombiners_astro.pieces._WORK_NBYTES", 1)
+    rng = np.random.default_rng(6)
+    results, rewinds = [], []
+    real = gzip._GzipReader._rewind
+    monkeypatch.setattr(
+        gzip._GzipReader, "_rewind", lambda self: (rewinds.append(1), real(self))
+    )
+    stacks = [rng.normal(1000, 10, (60, 20)).astype("f4") for _ in range(5)]
+    stacks[2][[0, 7, 30, 59], [3, 4, 5, 6]] = 9000
+    for write in (write_plain, write_gz):
+        paths = [tmp_path / f"{write.__name__}{k}.fits" for k in range(5)]
+        for path, data in zip(paths, stacks, strict=True):
+            write(path, data)
+        reject = SigClip(3, stdfunc="mad", grow=grow)
+        results.append(combine_in_strips(paths, 5, rejectors=reject, mem_limit=4e5)[0])
+    np.testing.assert_array_equal(results[0].data, results[1].data)
+    whole = combine(stacks, unit="adu", rejectors=reject)
+    np.testing.assert_array_equal(whole.data, results[0].data)
+    # what pieces have in common is kept
+    assert len(rewinds) <= 5 + 3
