@@ -14,7 +14,6 @@ from imcombiners_astro.ccd import (
     Tally,
     combine_frames,
     needs_variances,
-    without_pixels,
 )
 from imcombiners_astro.errors import UnknownKeywordWarning, UnusedOptionWarning, warn
 from imcombiners_astro.extras import Extras

@@ -14,9 +14,10 @@ import numpy as np
 from astropy.io import fits
 from astropy.nddata import CCDData
 
+from imcombiners_astro.ccd import without_pixels
 from imcombiners_astro.dq import are_plain, check_flags, plain_flags
 from imcombiners_astro.files.layout import header_of
-from imcombiners_astro.files.outline import outline_of_ccd, outline_of_file
+from imcombiners_astro.files.outline import outline_of_file
 from imcombiners_astro.files.rawfile import Parkable
 from imcombiners_astro.strip import BaseFrame, Strip, fold, folded_rows
 from imcombiners_astro.variances import variance_rule
@@ -47,7 +48,7 @@ class _FileFrame(BaseFrame):
         `~astropy.nddata.CCDData`
             With header, unit, WCS and the class of the uncertainty.
         """
-        return outline_of_ccd(self.template())
+        return without_pixels(self.template())
 
     def __init__(self, name, shape, dtype, unit, shapes):
         super().__init__(name, shape, dtype, unit)

@@ -12,35 +12,11 @@ from math import prod
 import numpy as np
 from astropy.nddata import CCDData
 
-__all__ = ["outline_of_ccd", "outline_of_file"]
+from imcombiners_astro.ccd import without_pixels
+
+__all__ = ["outline_of_file"]
 
 _BLOCK = 2880
-
-
-def outline_of_ccd(ccd):
-    """
-    Forget the pixels of an image.
-
-    Parameters
-    ----------
-    ccd : `~astropy.nddata.CCDData`
-        The image; it is changed.
-
-    Returns
-    -------
-    `~astropy.nddata.CCDData`
-        The image. Its data are zeros that take no memory, its mask is None, and its
-        uncertainty has a class but no values.
-    """
-    _forget(ccd, ccd.data.shape)
-    return ccd
-
-
-def _forget(ccd, shape):
-    ccd.data = np.broadcast_to(np.zeros((), ccd.data.dtype), shape)
-    ccd.mask = None
-    if ccd.uncertainty is not None:
-        ccd.uncertainty = type(ccd.uncertainty)(None)
 
 
 def outline_of_file(hdus, image, options):
@@ -59,7 +35,7 @@ def outline_of_file(hdus, image, options):
     Returns
     -------
     `~astropy.nddata.CCDData`
-        As from `outline_of_ccd`.
+        As from `~imcombiners_astro.ccd.without_pixels`.
     """
     memory = io.BytesIO()
     for hdu in hdus:
@@ -74,8 +50,8 @@ def outline_of_file(hdus, image, options):
             hdus[image].header.get(f"NAXIS{k + 1}", size)
             for k, size in enumerate(ccd.wcs.pixel_shape)
         ]
-    _forget(ccd, shape)
-    return ccd
+    ccd.data = np.broadcast_to(ccd.data.flat[:1], shape)
+    return without_pixels(ccd)
 
 
 def _small(hdu, name_of_psf):
