@@ -163,6 +163,7 @@ def prepare(frames, template, options, measure=None):
         scale=options.scale,
         weights=options.weights,
         statsec=extras.statsec,
+        statsample=extras.statsample,
         thresholds=thresholds,
         ignored=flag_rule.ignored,
         mem_limit=options.mem_limit,

@@ -56,7 +56,7 @@ class Extras(NamedTuple):
     ----------
     rejectors : tuple of KernelRejector
         Empty if there are none.
-    zero, statsec, gain, readnoise, snoise, exposure, effective_noise
+    zero, statsec, statsample, gain, readnoise, snoise, exposure, effective_noise
         As the caller gave them.
     uncertainty, diagnostics
         Likewise.
@@ -91,6 +91,7 @@ class Extras(NamedTuple):
     effective_noise: bool = False
     offsets: Any = None
     footprint: str = "union"
+    statsample: int | None = None
     given: tuple = ()
 
     @property
@@ -169,6 +170,7 @@ def check_extras(options, keywords, n_frames):
         effective_noise=_switch("effective_noise", keywords["effective_noise"]),
         offsets=_checked_offsets(keywords["offsets"], n_frames),
         footprint=_one_of("footprint", keywords["footprint"], FOOTPRINTS),
+        statsample=_checked_statsample(keywords["statsample"]),
         given=given,
     )
     if extras.offsets is None and extras.footprint != "union":
@@ -395,6 +397,19 @@ def _checked_zero(zero, n_frames):
         if len(zero) != n_frames:
             raise ValueError(f"zero: found {len(zero)} values for {n_frames} images.")
     return zero
+
+
+def _checked_statsample(statsample):
+    if statsample is None:
+        return None
+    if isinstance(statsample, bool) or not isinstance(statsample, int | np.integer):
+        raise TypeError(
+            f"statsample: found {statsample!r}, expected a number of pixels, or None "
+            "for all."
+        )
+    if statsample < 1:
+        raise ValueError(f"statsample: found {statsample}, expected at least 1.")
+    return int(statsample)
 
 
 # ----------------------------------------------------------------------- flags

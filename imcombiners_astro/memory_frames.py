@@ -132,6 +132,13 @@ class CCDFrame(BaseFrame):
             self._take_uncertainty(ccd.uncertainty)
         if want_flags:
             self._take_flags(getattr(ccd, "flags", None))
+        # values and masks of other types are converted strip by strip
+        self._kind = None
+        if data.dtype.kind == "f" and data.dtype.itemsize not in (4, 8):
+            self._kind = np.dtype("f4" if data.dtype.itemsize == 2 else "f8")
+            self.buffer_nbytes += self._kind.itemsize * fold(self.shape)[1]
+        if self._mask is not None and self._mask.dtype != bool:
+            self.buffer_nbytes += fold(self.shape)[1]
         self.row_nbytes += self.buffer_nbytes
 
     def _take_uncertainty(self, uncertainty):
@@ -198,7 +205,7 @@ class CCDFrame(BaseFrame):
         start, stop : int
             The rows.
         buffer : `~numpy.ndarray`, optional
-            Memory for variances and for flags that have to be converted.
+            Memory for variances, and for what has to be converted.
 
         Returns
         -------
@@ -210,33 +217,35 @@ class CCDFrame(BaseFrame):
         ValueError
             If flags need more than 32 bits.
         """
-        pixels = self._rows(self._data, start, stop)
-        if pixels.dtype.kind == "f" and pixels.dtype.itemsize not in (4, 8):
-            pixels = pixels.astype("f4" if pixels.dtype.itemsize == 2 else "f8")
-        mask = self._mask
-        if mask is not None:
-            mask = self._rows(mask, start, stop)
-            if mask.dtype != bool:
-                mask = mask != 0
-        if self._uncertainty is None and self._flags is None:
-            return Strip(pixels, mask)
         if buffer is None:
             buffer = np.empty((stop - start) * self.buffer_nbytes, np.uint8)
+        shape, used = (stop - start, fold(self.shape)[1]), 0
+
+        def memory(dtype):  # the widest are asked for first, so that all are aligned
+            nonlocal used
+            first, used = used, used + np.dtype(dtype).itemsize * prod(shape)
+            return buffer[first:used].view(dtype).reshape(shape)
+
         uncertainty = room = flags = None
         if self._uncertainty is not None:
             uncertainty = self._rows(self._uncertainty, start, stop)
             if self._rule.converts(uncertainty.dtype):
-                room = buffer[: 8 * uncertainty.size].view(np.float64)
-                room = room.reshape(uncertainty.shape)
-                buffer = buffer[room.nbytes :]
+                room = memory(np.float64)
+        pixels = self._rows(self._data, start, stop)
+        if self._kind is not None:
+            pixels, wider = memory(self._kind), pixels
+            pixels[...] = wider
         if self._flags is not None:
-            flags = self._flag_rows(start, stop, buffer)
+            out = memory(np.uint32) if self._copy_flags else None
+            flags = self._flag_rows(start, stop, out)
+        mask = self._mask
+        if mask is not None:
+            mask = self._rows(mask, start, stop)
+            if mask.dtype != bool:
+                mask = np.not_equal(mask, 0, out=memory(bool))
         return Strip(pixels, mask, None, uncertainty, flags, self._rule, room)
 
-    def _flag_rows(self, start, stop, buffer):
-        out, shape = None, (stop - start, fold(self.shape)[1])
-        if self._copy_flags:
-            out = buffer[: 4 * prod(shape)].view(np.uint32).reshape(shape)
+    def _flag_rows(self, start, stop, out):
         if not isinstance(self._flags, FlagCollection):
             return plain_flags(self._rows(self._flags, start, stop), self.name, out)
         out[...] = 0
@@ -284,6 +293,17 @@ class CCDFrame(BaseFrame):
             flags=getattr(ccd, "flags", None),
             copy=True,
         )
+
+    def outline(self):
+        """
+        Image itself, or what becomes of it as a CCDData.
+
+        Returns
+        -------
+        `~astropy.nddata.CCDData`
+            Not to be changed.
+        """
+        return self.ccd if isinstance(self.ccd, CCDData) else self.template()
 
     def close(self):
         """Do nothing: a frame in memory holds nothing open."""

@@ -20,21 +20,26 @@ from imcombiners_astro import arguments as args
 from imcombiners_astro.errors import UnusedOptionWarning, warn
 from imcombiners_astro.extras import NAMES
 from imcombiners_astro.headers import exposures, header_number, keyword_of
+from imcombiners_astro.levels import LEVELS, clipped_levels
 from imcombiners_astro.options import checked_scale, checked_weights
 from imcombiners_astro.planes import default_threads
 from imcombiners_astro.sections import (
     parse_section,
     read_section,
+    section_chunks,
     section_shape,
     section_text,
+    thin_section,
 )
-from imcombiners_astro.zeroscale import clipped, mean, mode, sorted_median
 
 __all__ = ["Normalization", "frame_numbers_by_name"]
 
-# Bytes of memory for each pixel of a section: its value, its badness, the good values
-# and, in double precision, the sorted ones and what the clipping makes of them.
+# Bytes of memory for each pixel of a section that a function of the caller looks at:
+# its value, its badness, and what the function makes of them.
 _PIXEL_NBYTES = 32
+# Bytes that looking through the values of one frame takes, for the chunk at hand and
+# for counts.
+_PASS_NBYTES = 20 * 2**20
 
 
 class Normalization(NamedTuple):
@@ -78,7 +83,6 @@ class Normalization(NamedTuple):
         return (1.0 if self.scale is None else self.scale) / self.factor
 
 
-_LEVELS = {"mean": mean, "median": sorted_median, "mode": mode}
 _RESERVED = {word for words in NAMES.values() for word in words}
 
 
@@ -94,7 +98,7 @@ def _request(name, value, frames):
     if isinstance(value, str):
         word, words = value.strip().lower(), NAMES[name]
         if word in words:
-            return _Request("level" if word in _LEVELS else word, word)
+            return _Request("level" if word in LEVELS else word, word)
         keyword = keyword_of(value)
         if not keyword or (word in _RESERVED and not value.strip().startswith("!")):
             raise ValueError(
@@ -138,6 +142,7 @@ def frame_numbers_by_name(
     weights=None,
     statsec=None,
     *,
+    statsample=None,
     sigma=3.0,
     maxiters=5,
     thresholds=None,
@@ -174,6 +179,10 @@ def frame_numbers_by_name(
     statsec : str, or tuple of slice, optional
         The section of which statistics are taken, in the pixels of each frame, see
         `~imcombiners_astro.sections.parse_section`.
+    statsample : int, optional
+        Pixels of each frame, at most, of which statistics are taken: rows of the
+        section at equal distances, see `~imcombiners_astro.sections.thin_section`. By
+        default it is all of them.
     sigma, maxiters : float or (float, float), int, optional
         Statistics are of values clipped at so many standard deviations about the
         median, with at most so many passes.
@@ -182,9 +191,11 @@ def frame_numbers_by_name(
     ignored : int, optional
         Flags that do not make a pixel bad, see `imcombiners_astro.dq.bad_samples`.
     mem_limit : float, optional
-        Bytes of memory. One frame is read at a time, and of it the rows of the section.
-        A section that is still too large (32 bytes for each pixel) is thinned to every
-        j-th pixel along each axis, with a warning.
+        Bytes of memory, besides some MiB. One frame is read at a time, and of it the
+        rows of the section; it is read again for every pass where the section is too
+        large to be kept. The result does not depend on it, but for a function of a
+        section that is too large for it (32 bytes for each pixel): that gets every j-th
+        pixel along each axis, with a warning.
     n_threads : int, optional
         Most frames whose statistics are taken at the same time. The result does not
         depend on it.
@@ -211,7 +222,8 @@ def frame_numbers_by_name(
     Warns
     -----
     CombineWarning
-        Where a section is thinned, or ``statsec`` has no effect.
+        Where a section is thinned for want of memory, or ``statsec`` or ``statsample``
+        has no effect.
 
     Notes
     -----
@@ -255,12 +267,13 @@ def frame_numbers_by_name(
         if request.kind == "level"
         or (request.kind == "call" and not (whole and name == "scale"))
     }
-    if statsec is not None and not measured:
-        warn(
-            f"statsec={statsec!r} has no effect: neither zero nor scale is a statistic "
-            "of the frames.",
-            UnusedOptionWarning,
-        )
+    for name, value in (("statsec", statsec), ("statsample", statsample)):
+        if value is not None and not measured:
+            warn(
+                f"{name}={value!r} has no effect: neither zero nor scale is a "
+                "statistic of the frames.",
+                UnusedOptionWarning,
+            )
     clip = {
         "sigma": args.sigma_pair(sigma),
         "maxiters": args.integer("maxiters", maxiters),
@@ -274,10 +287,18 @@ def frame_numbers_by_name(
         if request.kind not in ("level", "call")
     }
     if measured:
-        largest = max(sections, key=lambda s: math.prod(section_shape(s)))
-        step, note = _thinned(largest, mem_limit)
-        slices = _every(slices, step)
-        sections = [_every(section, step) for section in sections]
+        if statsample is not None:
+            section, slices = slices, thin_section(slices, statsample)
+            sections = [thin_section(section, statsample) for section in sections]
+            if slices != section:
+                n_pixels = math.prod(section_shape(slices))
+                note = f", {n_pixels} pixels of {section_text(section)}"
+        if any(request.kind == "call" for request in measured.values()):
+            largest = max(sections, key=lambda s: math.prod(section_shape(s)))
+            step, thinned = _thinned(largest, mem_limit)
+            slices = _every(slices, step)
+            sections = [_every(section, step) for section in sections]
+            note += thinned
     if measured or whole:
         measurement = partial(
             _measured,
@@ -384,55 +405,70 @@ def _levels(frames, requests, reading, clip, mem_limit, n_threads):
     n_pixels = max(math.prod(section_shape(section)) for section in sections)
     if len(sections) == 1:
         sections = sections * len(frames)
-    n_workers = min(
-        len(frames),
-        default_threads() if n_threads is None else n_threads,
-        max(1, int(mem_limit // (_PIXEL_NBYTES * n_pixels))),
-    )
+    itemsize = max(_bytes_of_value(frame) for frame in frames)
+    room = int(mem_limit // (itemsize * n_pixels + _PASS_NBYTES))
+    n_workers = min(len(frames), default_threads() if n_threads is None else n_threads)
     words = {name: r.what for name, r in requests.items() if r.kind == "level"}
     levels = {name: np.empty(len(frames)) for name in requests}
     running = deque()
 
-    def finish():
-        k, task = running.popleft()
-        for name, level in task.result().items():
+    def finish(k, found):
+        if words and not found:
+            name, word = next(iter(words.items()))
+            raise ValueError(
+                f"{name}={word!r}: {frames[k].name} has no finite, unmasked pixel "
+                f"in the section {section_text(sections[k])}."
+            )
+        for name, level in found.items():
             levels[name][k] = level
 
     with ThreadPoolExecutor(n_workers, "imcombiners-levels") as pool:
         for k, frame in enumerate(frames):
-            if len(running) == n_workers:
-                finish()
-            values, bad = read_section(frame, sections[k], *rest)
+            reading = (sections[k], *rest)
             # Functions of the caller stay in the thread of the caller.
             for name in requests.keys() - words.keys():
+                values, bad = read_section(frame, *reading)
                 data = np.ma.MaskedArray(values, mask=bad)
                 levels[name][k] = args.real(
                     name,
                     requests[name].what(data),
                     f"a finite number from the function for {frame.name}",
                 )
-                del data
-            if words:
-                good = values[~bad]
-                if good.size == 0:
-                    name, word = next(iter(words.items()))
-                    raise ValueError(
-                        f"{name}={word!r}: {frame.name} has no finite, unmasked pixel "
-                        f"in the section {section_text(sections[k])}."
-                    )
-                task = pool.submit(_statistics, good, words, clip)
-                running.append((k, task))
-                del good
-            del values, bad
-        while running:
-            finish()
+                del data, values, bad
+            if not words:
+                continue
+            if not room:  # it is read for every pass
+                chunks = partial(_good_values, frame, reading)
+                finish(k, clipped_levels(chunks, words, **clip, sort=False))
+                continue
+            if len(running) == min(n_workers, room):
+                number, task = running.popleft()
+                finish(number, task.result())
+            chunks = _Once(list(_good_values(frame, reading)))
+            running.append((k, pool.submit(clipped_levels, chunks, words, **clip)))
+            del chunks
+        for number, task in running:
+            finish(number, task.result())
     return levels
 
 
-def _statistics(values, words, clip):
-    """Return the statistics of the clipped values of a frame."""
-    ordered = clipped(values, **clip)
-    return {name: float(_LEVELS[word](ordered)) for name, word in words.items()}
+def _bytes_of_value(frame):
+    """Bytes that a value takes; those that are not counted are sorted."""
+    itemsize = 8 if frame.unit_factor != 1 else frame.dtype.itemsize
+    return itemsize if frame.dtype.kind in "iu" and itemsize <= 2 else 16
+
+
+class _Once(list):
+    """Chunks that are kept: what a call gives."""
+
+    def __call__(self):
+        return self
+
+
+def _good_values(frame, reading):
+    """Yield the good values of a section, chunk by chunk."""
+    for values, bad in section_chunks(frame, *reading):
+        yield values[~bad]
 
 
 def _converted(frame):

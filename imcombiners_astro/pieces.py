@@ -6,13 +6,14 @@ A piece is the same pixels of every frame: a strip, or a part of one where the w
 it needs memory of its own. Units are converted, flags judged and variances made here.
 """
 
+import contextlib
 from math import prod
 from typing import NamedTuple
 
 import numpy as np
 
 from imcombiners_astro import dq
-from imcombiners_astro.frames import fold, plan_strips, strips
+from imcombiners_astro.frames import fold, plan_strips, read_strips, strips
 from imcombiners_astro.places import PlacedFrame
 from imcombiners_astro.planes import Plan, combine_planes
 
@@ -468,7 +469,8 @@ def cut_into_pieces(frames, maker, cut, progress_bar=None):
     ValueError
         An image that cannot be cut does not fit into the memory.
     """
-    work = _with_halo(frames, cut) if cut.halo else _without(frames, cut)
+    work = _with_halo if cut.halo else _without
+    work = work(frames, cut, progress_bar is not None)
     n_strips = next(work)
     if progress_bar is not None:
         work = progress_bar(_Sized(work, n_strips))
@@ -485,7 +487,7 @@ def cut_into_pieces(frames, maker, cut, progress_bar=None):
             yield maker.make(top, end, [strip.rows(rows) for strip in planes])
 
 
-def _without(frames, cut):
+def _without(frames, cut, is_watched):
     """Yield the number of strips, then strips without neighbours."""
     options = {}
     if cut.whole:
@@ -498,27 +500,47 @@ def _without(frames, cut):
                 f"result, more than mem_limit={cut.mem_limit:g} leaves."
             )
         options = {"n_ahead": 0, "target": nbytes + 1}
+    elif cut.row_nbytes:
+        options = {"most_rows": max(1, int(cut.room / cut.row_nbytes))}
+    elif is_watched:
+        # Images in memory need no strips, but who looks on wants to see some.
+        row = fold(frames[0].shape)[1] * sum(f.dtype.itemsize for f in frames)
+        options = {"most_rows": max(1, _WORK_NBYTES // max(row, 1))}
     limits = (cut.mem_limit, cut.done + cut.room)
     yield plan_strips(frames, *limits, **options).n_strips
     for start, stop, planes in strips(frames, *limits, **options):
         yield start, stop, None, planes
 
 
-def _with_halo(frames, cut):
+def _with_halo(frames, cut, is_watched):
     """Yield the number of strips, then strips with their neighbours."""
     shape = frames[0].shape
     # What is next to each other along the first axis is so many folded rows apart.
     n_rows = prod(shape[1:-1])
-    row = cut.row_nbytes + sum(frame.row_nbytes for frame in frames)
-    room = min(_WORK_NBYTES, (cut.mem_limit - cut.done) / 2)
-    height = max(1, int(room / max(row * n_rows, 1)) - 2 * cut.halo)
+    for frame in frames:
+        frame.expect_overlap(2 * cut.halo * n_rows)
+    reading = sum(frame.row_nbytes for frame in frames)
+    reading += max(frame.moment_nbytes for frame in frames)
+    room = cut.mem_limit - cut.done - sum(frame.kept_nbytes for frame in frames)
+    # Two sets of buffers; what they have in common is read twice, which should be
+    # little of them.
+    most = room / max((2 * reading + cut.row_nbytes) * n_rows, 1)
+    wanted = _WORK_NBYTES / max((reading + cut.row_nbytes) * n_rows, 1)
+    wanted = max(wanted, 8 * cut.halo)
+    height = max(1, int(min(most, wanted)) - 2 * cut.halo)
     starts = range(0, shape[0], height)
     yield len(starts)
-    for start in starts:
-        stop = min(start + height, shape[0])
-        first, last = max(0, start - cut.halo), min(stop + cut.halo, shape[0])
-        planes = [frame.read(first * n_rows, last * n_rows) for frame in frames]
-        yield start * n_rows, stop * n_rows, first * n_rows, planes
+    stops = [min(start + height, shape[0]) for start in starts]
+    bounds = [
+        (max(0, start - cut.halo) * n_rows, min(stop + cut.halo, shape[0]) * n_rows)
+        for start, stop in zip(starts, stops, strict=True)
+    ]
+    n_buffers = min(2, len(bounds)) if reading else 0
+    with contextlib.closing(read_strips(frames, bounds, n_buffers)) as found:
+        for start, stop, (first, _), planes in zip(
+            starts, stops, bounds, found, strict=True
+        ):
+            yield start * n_rows, stop * n_rows, first, planes
 
 
 class _Sized:

@@ -13,9 +13,21 @@ from math import prod
 import numpy as np
 
 from imcombiners_astro.dq import bad_samples
-from imcombiners_astro.frames import STRIP_NBYTES, fold
+from imcombiners_astro.strip import fold
 
-__all__ = ["parse_section", "read_section", "section_shape", "section_text"]
+__all__ = [
+    "parse_section",
+    "read_section",
+    "section_chunks",
+    "section_shape",
+    "section_text",
+    "thin_section",
+]
+
+# Pixels that are read at a time: it takes about 40 bytes for each to judge them.
+_CHUNK = 2**17
+# Rows of a section with more steps from one to the next are not read as one piece.
+_FAR_APART = 3
 
 _RANGE = re.compile(r"(\d+)(?::(\d+))?(?::(\d+))?")
 _WHOLE = re.compile(r"-?\*(?::(\d+))?")
@@ -260,6 +272,35 @@ def read_section(frame, slices, ignored=None, thresholds=None):
     >>> values[~bad]
     array([1., 2., 4.])
     """
+    result_shape = section_shape(slices)
+    values, bad, done = None, None, 0
+    for piece, out in section_chunks(frame, slices, ignored, thresholds):
+        if values is None:
+            values = np.empty(prod(result_shape), piece.dtype)
+            bad = np.empty(values.shape, bool)
+        values[done : done + piece.size] = piece.ravel()
+        bad[done : done + piece.size] = out.ravel()
+        done += piece.size
+    return values.reshape(result_shape), bad.reshape(result_shape)
+
+
+def section_chunks(frame, slices, ignored=None, thresholds=None):
+    """
+    Yield the rows of a section of a frame, a few at a time.
+
+    Parameters
+    ----------
+    frame, slices, ignored, thresholds
+        As for `read_section`.
+
+    Yields
+    ------
+    values : `~numpy.ndarray` (rows, columns)
+        The next rows of the section.
+    bad : bool `~numpy.ndarray` (rows, columns)
+        True where a value is bad. How many rows there are depends on nothing but the
+        shape of the frame and the section.
+    """
     shape = frame.shape
     _, n_columns = fold(shape)
     if len(shape) == 1:  # every pixel is a row
@@ -272,29 +313,67 @@ def read_section(frame, slices, ignored=None, thresholds=None):
             (int(np.ravel_multi_index((*place, 0), shape[:-1])), rows)
             for place in places
         ]
-    height = max(1, STRIP_NBYTES // (8 * n_columns) // rows.step) * rows.step
-    values, bad, done = None, None, 0
-    result_shape = section_shape(slices)
+    # Rows that are far apart are read one by one.
+    few = rows.step > _FAR_APART and len(shape) > 1
+    height = 1 if few else max(1, _CHUNK // n_columns // rows.step)
+    # Of tiles that are higher than a chunk, several chunks are read together.
+    n_together = 1 if few else -(-2 * (frame.row_step - 1) // (height * rows.step)) or 1
     for base, rows in blocks:
-        for start in range(rows.start, rows.stop, height):
-            stop = min(start + height, rows.stop)
-            strip = frame.read(base + start, base + stop)
+        places = range(rows.start, rows.stop, rows.step)
+        for first in range(0, len(places), height * n_together):
+            several = places[first : first + height * n_together]
+            strip = frame.read(base + several[0], base + several[-1] + 1)
             mask = bad_samples(frame, strip, ignored)
-            pixels = strip.pixels[:: rows.step, columns]
-            piece = strip._replace(pixels=pixels).values()
-            if frame.unit_factor != 1:
-                piece = np.multiply(piece, frame.unit_factor, dtype=np.float64)
-            if values is None:
-                values = np.empty(prod(result_shape), piece.dtype.newbyteorder("="))
-                bad = np.empty(values.shape, bool)
-            place = slice(done, done + piece.size)
-            values[place] = piece.ravel()
-            out = bad[place].reshape(piece.shape)
-            np.logical_not(np.isfinite(piece), out=out)
-            if mask is not None:
-                out |= mask[:: rows.step, columns]
-            if thresholds is not None:
-                low, high = thresholds
-                out |= (piece < low) | (piece > high)
-            done += piece.size
-    return values.reshape(result_shape), bad.reshape(result_shape)
+            for top in range(0, len(several), height):
+                end = min(top + height, len(several))
+                index = slice(top * rows.step, (end - 1) * rows.step + 1, rows.step)
+                piece = strip._replace(pixels=strip.pixels[index, columns]).values()
+                if frame.unit_factor != 1:
+                    piece = np.multiply(piece, frame.unit_factor, dtype=np.float64)
+                piece = piece.astype(piece.dtype.newbyteorder("="), copy=False)
+                bad = ~np.isfinite(piece)
+                if mask is not None:
+                    bad |= mask[index, columns]
+                if thresholds is not None:
+                    low, high = thresholds
+                    bad |= (piece < low) | (piece > high)
+                yield piece, bad
+
+
+def thin_section(slices, most):
+    """
+    Take rows of a section at equal distances, so that few pixels are left.
+
+    Parameters
+    ----------
+    slices : tuple of slice
+        As `parse_section` returns them.
+    most : int
+        Pixels that may be left.
+
+    Returns
+    -------
+    tuple of slice
+        Of the next to last axis of the images (rows) as many as possible; if that is
+        one, then fewer along the axes before, and of the last axis (columns) only if
+        one row is too much. They lie about the middle.
+
+    Examples
+    --------
+    >>> from imcombiners_astro.sections import parse_section, thin_section
+    >>> thin_section(parse_section(None, (100, 200)), 5000)
+    (slice(1, 98, 4), slice(0, 200, 1))
+    """
+    thinned = list(slices)
+    axes = [*range(len(slices) - 2, -1, -1), len(slices) - 1]
+    for axis in axes:
+        sizes = section_shape(thinned)
+        others = prod(sizes) // sizes[axis]
+        step = -(-sizes[axis] // max(1, most // others))
+        left = -(-sizes[axis] // step)
+        first = (sizes[axis] - 1 - step * (left - 1)) // 2
+        old = thinned[axis]
+        start = old.start + first * old.step
+        last = start + step * (left - 1) * old.step
+        thinned[axis] = slice(start, last + 1, step * old.step)
+    return tuple(thinned)

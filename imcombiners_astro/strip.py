@@ -199,6 +199,13 @@ class Frame(Protocol):
     buffer_nbytes : int
         How many of these ``read`` finds room for in a buffer given to it; 0 if it makes
         no use of one.
+    moment_nbytes : int
+        Bytes that one folded row needs besides, only while it is read.
+    kept_nbytes : int
+        Bytes that the frame holds between reads, whatever their height.
+    row_step : int
+        Folded rows that can only be read together: strips that begin at multiples of it
+        read nothing twice.
     """
 
     name: str
@@ -214,6 +221,9 @@ class Frame(Protocol):
     exact16: bool
     row_nbytes: int
     buffer_nbytes: int
+    moment_nbytes: int
+    kept_nbytes: int
+    row_step: int
 
     def read(self, start: int, stop: int, buffer: np.ndarray | None = None) -> Strip:
         """
@@ -231,6 +241,17 @@ class Frame(Protocol):
         -------
         Strip
             The rows.
+        """
+        ...
+
+    def expect_overlap(self, n_rows: int) -> None:
+        """
+        Be ready to read the last rows of a strip once more, at the top of the next one.
+
+        Parameters
+        ----------
+        n_rows : int
+            Folded rows.
         """
         ...
 
@@ -253,6 +274,17 @@ class Frame(Protocol):
         -------
         `~astropy.nddata.CCDData`
             With the header, unit, WCS, mask and uncertainty of this image.
+        """
+        ...
+
+    def outline(self) -> CCDData:
+        """
+        Give what a result is begun with: as `template`, but not to be changed.
+
+        Returns
+        -------
+        `~astropy.nddata.CCDData`
+            Of an image in a file, without pixels and what belongs to each of them.
         """
         ...
 
@@ -308,6 +340,9 @@ class BaseFrame:
 
     row_nbytes = 0
     buffer_nbytes = 0
+    moment_nbytes = 0
+    kept_nbytes = 0
+    row_step = 1
     unit_factor = 1.0
     uncertainty_type = None
     has_flags = False
@@ -320,6 +355,16 @@ class BaseFrame:
         self.dtype = dtype
         self.unit = unit
         self.exact16 = dtype.kind in "biu" and dtype.itemsize <= 2
+
+    def expect_overlap(self, n_rows):
+        """
+        Do nothing: most frames can be read anywhere.
+
+        Parameters
+        ----------
+        n_rows : int
+            Folded rows.
+        """
 
     def crop_to(self, shape):
         """

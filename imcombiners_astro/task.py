@@ -234,6 +234,7 @@ class Task:
         frames, progress_bar = self.inputs.frames, self.options.progress_bar
         for piece in cut_into_pieces(frames, self.maker, cut, progress_bar):
             self.combine(piece)
+            del piece  # before the next one is made
 
     def _cut(self, in_memory):
         """Return how large the pieces may be under the limit of memory."""

@@ -155,9 +155,11 @@ def uncertainty_like(example, std, parent):
     standard deviation); a class that knows no conversion gets the standard deviation.
     """
     cls = StdDevUncertainty if example is None else type(example)
+    if cls is StdDevUncertainty:
+        return cls(std, copy=False)
     if issubclass(cls, StdDevUncertainty):
         return cls(std)
-    made = StdDevUncertainty(std)
+    made = StdDevUncertainty(std, copy=False)
     made.parent_nddata = parent
     try:
         with np.errstate(divide="ignore", over="ignore"):

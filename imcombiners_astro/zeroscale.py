@@ -64,7 +64,8 @@ def mode(ordered):
     Parameters
     ----------
     ordered : `~numpy.ndarray` (n,)
-        Values in ascending order, at least one.
+        Values in ascending order, at least one; or what can be indexed and searched
+        like such an array.
 
     Returns
     -------
@@ -94,7 +95,7 @@ def mode(ordered):
     steps[0] = ordered[first] - steps[1]  # one step before the first window
     lows = np.add.accumulate(steps)[1:]
     begin, end = (
-        np.clip(np.searchsorted(ordered, edges), first, last)
+        np.clip(ordered.searchsorted(edges), first, last)
         for edges in (lows, lows + _WINDOW * width)
     )
     reach = int(np.argmax(end >= last)) + 1

@@ -3,6 +3,7 @@
 
 import csv
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ from imcombiners_astro.planes import simd_levels
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = ["vs_ccdproc.py", "vs_imcombiners.py"]
 TABLES = ["limit", "extras", "peers_arrays", "peers_fits", "scaling", "memory"]
-OTHERS = ["suite.py", "benchmark_threads.py", "instruction_counts.py"]
+OTHERS = ["suite.py", "benchmark_threads.py", "instruction_counts.py", "night.py"]
 if not FOLDER.is_dir():
     pytest.skip("no benchmarks beside the tests", allow_module_level=True)
 
@@ -61,6 +62,7 @@ def test_help_and_readme_name_every_option(script):
         ("limit.py", ["--large", "-1"], "--large: found '-1', expected an integer"),
         ("suite.py", ["--tables", "speed"], "invalid choice: 'speed'"),
         ("memory.py", ["--threads", "1", "2"], "unrecognized arguments: 2"),
+        ("night.py", ["--size", "0"], "--size: found '0', expected an integer"),
         (OTHERS[1], ["--tie-tolerance", "2"], "found '2', expected a number 0 to 1"),
         (OTHERS[2], ["--tolerance", "0"], "found 0, expected between 0 and 100"),
         (OTHERS[2], ["--pixels", "64"], "--pixels: found 64, expected more than 64"),
@@ -195,6 +197,20 @@ def test_quick_table(table, words, contestants, tmp_path):
     assert f"imcombiners_astro {imcombiners_astro.__version__}" in text
     has_matplotlib = importlib.util.find_spec("matplotlib") is not None
     assert (tmp_path / "out" / f"{table}.png").exists() == has_matplotlib
+
+
+@pytest.mark.parametrize("words", [[], ["--cold"]])
+def test_quick_night(words, tmp_path):
+    if words and not hasattr(os, "posix_fadvise"):
+        pytest.skip("the system cannot be asked to forget files")
+    words = ["--quick", "--dir", tmp_path, "--out", tmp_path / "out", *words]
+    done = run("night.py", *words)
+    assert done.returncode == 0, done.stderr
+    assert "the same bits with every limit of memory" in done.stdout
+    rows = read_csv(tmp_path / "out" / f"night{'_cold' * (len(words) > 5)}.csv")
+    assert [row["case"] for row in rows][:2] == ["cat", "mean"]
+    assert all(float(row["peak_mb"]) > 20 for row in rows[1:])
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_limit_measures_every_instruction_set(tmp_path):

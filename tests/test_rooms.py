@@ -21,7 +21,8 @@ ROOMS = [
     {"combiner", "ndcombination"},
     {
         *("variances", "dq", "strip", "memory_frames", "frames", "places"),
-        *("headers", "sections", "noise", "normalization", "obstimes", "provenance"),
+        *("headers", "sections", "noise", "levels", "normalization"),
+        *("obstimes", "provenance"),
         *("clipfuncs", "extras", "options", "uncertainty", "offsets"),
         *("pieces", "planning", "stages", "products", "records", "workers", "task"),
         "ccd",

@@ -14,7 +14,6 @@ from imcombiners_astro.ccd import (
     Tally,
     combine_frames,
     needs_variances,
-    without_pixels,
 )
 from imcombiners_astro.errors import UnknownKeywordWarning, UnusedOptionWarning, warn
 from imcombiners_astro.extras import Extras
@@ -86,6 +85,7 @@ def combine(
     effective_noise=False,
     offsets=None,
     footprint="union",
+    statsample=None,
     output_dtype=None,
     output_compression=None,
     output_checksum=False,
@@ -229,6 +229,12 @@ def combine(
     footprint : {"union", "intersection", "first"}, optional
         What the result shows: every pixel that some image covers, those that all cover,
         or those of the first image. Its WCS is that of the first image, shifted.
+    statsample : int, optional
+        Pixels of each image, at most, that the statistics of ``zero`` and ``scale`` are
+        taken of: rows at equal distances, always the same ones. The statistics then
+        have errors: of n pixels with the standard deviation s, that of a mean is
+        ``s / sqrt(n)``, that of a median 1.25 times as much. By default they are
+        exact, of all pixels.
     output_dtype : str or `numpy.dtype`, optional
         Type of the image in ``output_file``, if not that of the result, which must fit
         into it. Integers are truncated, and hold no NaN (see ``blank``).
@@ -391,13 +397,7 @@ def _combine(img_list, arguments, ccdkwargs, tally=None):
         for frame in frames:
             opened.callback(frame.close)
         _warn_about_unit(items, frames, ccdkwargs.get("unit"))
-        # A CCDData in memory serves as it is: nothing of it is changed.
-        first = items[0]
-        if isinstance(first, CCDData):
-            template = first
-        else:
-            template = without_pixels(frames[0].template())
-        result = combine_frames(frames, template, options, tally, output)
+        result = combine_frames(frames, frames[0].outline(), options, tally, output)
     if output is not None and not output.is_written:
         output.write(result)
     return result

@@ -19,16 +19,17 @@ from imcombiners_astro.files.fitsframes import (
     AstropyFile,
     BorrowedHDUs,
     FitsFrame,
+    RemoteFile,
     SectionFrame,
-    open_fits,
     read_hdu,
 )
 from imcombiners_astro.files.layout import (
     Choice,
     NotFITSError,
-    check_size,
+    check_sizes,
     choose_hdus,
     from_hdus,
+    header_of,
 )
 from imcombiners_astro.files.options import ReadOptions
 from imcombiners_astro.files.rawfile import open_bytes
@@ -192,7 +193,7 @@ def _in_memory(image, name, options):
 
 def _open_path(text, options):
     if _URL.match(text) or options.for_open.get("use_fsspec"):
-        return _open_by_astropy(text, options, {"format": "fits"})
+        return _open_address(text, options)
     path = os.path.expanduser(text)
     if options.format not in (None, "fits"):
         return _in_memory(CCDData.read(path, **options.keywords), path, options)
@@ -204,18 +205,21 @@ def _open_path(text, options):
         if options.format is None and file.read_at(0, 30) != _SIGNATURE:
             file.close()
             return _open_unknown(path, options)
-        with open_fits(path, options) as hdus:
-            layout = from_hdus(hdus, choose_hdus(hdus, options, path), options)
-        if layout is not None:
-            for part in (layout.image, layout.mask, layout.uncertainty, layout.flags):
-                if part is not None:
-                    check_size(file, part)
-            return FitsFrame(file, layout, options)
+        source = AstropyFile(file, options)
+        with source as hdus:
+            chosen = choose_hdus(hdus, options, path)
+            layout = from_hdus(hdus, chosen, options)
+            if layout is None:
+                return _section_frame(source, chosen, options, {})
+            header = header_of(hdus, layout.image.hdu)
+            hdus.close()
+        check_sizes(file, layout)
+        frame = FitsFrame(file, layout, options)
+        frame.header = header  # it need not be read again
+        return frame
     except BaseException:
         file.close()
         raise
-    file.close()
-    return _open_by_astropy(path, options, {})
 
 
 def _open_unknown(path, options):
@@ -229,23 +233,27 @@ def _open_unknown(path, options):
         ) from error
 
 
-def _open_by_astropy(path, options, more):
-    source = AstropyFile(path, options)
+def _open_address(text, options):
+    source = RemoteFile(text, options)
     try:
         with source as hdus:
-            chosen = choose_hdus(hdus, options, path)
-        keywords = {**options.keywords, **more}
-
-        def template():
-            if not chosen.own_choice:
-                return CCDData.read(path, **keywords)
-            unit = options.unit_of(chosen.bunit, path)
-            return read_hdu(path, options, chosen.index, unit)
-
-        return SectionFrame(path, source, chosen, options, template)
+            chosen = choose_hdus(hdus, options, text)
+        return _section_frame(source, chosen, options, {"format": "fits"})
     except BaseException:
         source.close()
         raise
+
+
+def _section_frame(source, chosen, options, more):
+    path, keywords = source.name, {**options.keywords, **more}
+
+    def template():
+        if not chosen.own_choice:
+            return CCDData.read(path, **keywords)
+        unit = options.unit_of(chosen.bunit, path)
+        return read_hdu(path, options, chosen.index, unit)
+
+    return SectionFrame(path, source, chosen, options, template)
 
 
 def _open_hdu(hdu, name, options):

@@ -6,14 +6,18 @@ Uncompressed images are read as the bytes they are (`FitsFrame`), everything els
 through `astropy.io.fits` (`SectionFrame`).
 """
 
+import contextlib
 from functools import cached_property
+from math import prod
 
 import numpy as np
 from astropy.io import fits
 from astropy.nddata import CCDData
 
-from imcombiners_astro.dq import check_flags, plain_flags
+from imcombiners_astro.ccd import without_pixels
+from imcombiners_astro.dq import are_plain, check_flags, plain_flags
 from imcombiners_astro.files.layout import header_of
+from imcombiners_astro.files.outline import outline_of_file
 from imcombiners_astro.files.rawfile import Parkable
 from imcombiners_astro.strip import BaseFrame, Strip, fold, folded_rows
 from imcombiners_astro.variances import variance_rule
@@ -22,9 +26,11 @@ __all__ = [
     "AstropyFile",
     "BorrowedHDUs",
     "FitsFrame",
+    "RemoteFile",
     "SectionFrame",
     "open_fits",
     "read_hdu",
+    "rows_of_tiles",
 ]
 
 
@@ -32,6 +38,17 @@ class _FileFrame(BaseFrame):
     """What `FitsFrame` and `SectionFrame` share: the checks of what belongs to them."""
 
     _rule = None
+
+    def outline(self):
+        """
+        Image as ``CCDData.read`` reads it, without its pixels.
+
+        Returns
+        -------
+        `~astropy.nddata.CCDData`
+            With header, unit, WCS and the class of the uncertainty.
+        """
+        return without_pixels(self.template())
 
     def __init__(self, name, shape, dtype, unit, shapes):
         super().__init__(name, shape, dtype, unit)
@@ -51,6 +68,22 @@ class _FileFrame(BaseFrame):
     def _take_flags(self, dtype):
         check_flags(dtype, self.name)
         self.has_flags = True
+
+    def _lay_out(self, sizes, extra):
+        """Say where in the buffer the parts are, by their bytes of a pixel."""
+        # One part follows the other; the widest numbers come first, so that all are
+        # aligned.
+        self._places, place = {}, 0
+        for what, size in sorted(sizes.items(), key=lambda item: -item[1]):
+            self._places[what] = place, place + size
+            place += size
+        self._n_columns = fold(self._full)[1]
+        self.buffer_nbytes = self._n_columns * place
+        self.row_nbytes = self._n_columns * (place + extra)
+
+    def _piece(self, buffer, what, n_pixels):
+        begin, end = self._places[what]
+        return buffer[n_pixels * begin : n_pixels * end]
 
 
 class FitsFrame(_FileFrame):
@@ -91,11 +124,11 @@ class FitsFrame(_FileFrame):
             {what: part.shape for what, part in parts.items()},
         )
         self._file = file
+        self._opened = contextlib.ExitStack()
         self._image = image
         self._mask = layout.mask
         self._own_choice = layout.own_choice
         self._options = options
-        self._n_columns = fold(image.shape)[1]
         sizes = {what: part.raw.itemsize for what, part in parts.items()}
         extra = 0
         if layout.uncertainty is not None:
@@ -107,16 +140,38 @@ class FitsFrame(_FileFrame):
             self._flags_are_unsigned = layout.flags.scaling is not None
             # the mask that is made of them, and a copy of those of 64 bits
             extra = 5 if sizes["flags"] == 8 else 1
-        # Bytes of a pixel. One part follows the other in the buffer; the widest numbers
-        # come first, so that all are aligned.
-        self._places, place = {}, 0
-        for what, size in sorted(sizes.items(), key=lambda item: -item[1]):
-            self._places[what] = place, place + size
-            place += size
-        self.buffer_nbytes = self._n_columns * place
-        self.row_nbytes = self._n_columns * (place + extra)
-        # read in the order of the file: one that is packed cannot go back
-        self._parts = sorted(parts.items(), key=lambda item: item[1].offset)
+        self._lay_out(sizes, extra)
+        # One that is packed cannot go back: a reader for each part.
+        readers = [file] + [file.again() for _ in range(len(parts) - 1)]
+        for reader in readers:
+            self._opened.callback(reader.close)
+            reader.reserve()
+        self._parts = [
+            (what, part, reader)
+            for (what, part), reader in zip(parts.items(), readers, strict=True)
+        ]
+        if file.size is None:  # it is packed
+            last = max(parts.values(), key=lambda part: part.offset)
+            for _, part, reader in self._parts:
+                if part is last:
+                    reader.end = part.offset + part.nbytes
+
+    @property
+    def kept_nbytes(self):
+        """Bytes that are kept between reads."""
+        return sum(reader.kept_nbytes for _, _, reader in self._parts)
+
+    def expect_overlap(self, n_rows):
+        """
+        Keep what a packed file cannot go back to.
+
+        Parameters
+        ----------
+        n_rows : int
+            Folded rows.
+        """
+        for _, part, reader in self._parts:
+            reader.overlap = n_rows * self._n_columns * part.raw.itemsize
 
     @cached_property
     def header(self):
@@ -151,10 +206,10 @@ class FitsFrame(_FileFrame):
         if buffer is None:
             buffer = np.empty((stop - start) * self.buffer_nbytes, np.uint8)
         found = {}
-        for what, part in self._parts:
+        for what, part, reader in self._parts:
             raw = self._piece(buffer, what, n_pixels)
             first = start * self._n_columns * part.raw.itemsize
-            self._file.readinto(raw, part.offset + first)
+            reader.readinto(raw, part.offset + first)
             found[what] = raw.view(part.raw)
         if "mask" in found:
             found["mask"] = _as_mask(found["mask"])
@@ -174,10 +229,6 @@ class FitsFrame(_FileFrame):
         return Strip(
             found.pop("image"), fits=self._image.scaling, rule=self._rule, **found
         )
-
-    def _piece(self, buffer, what, n_pixels):
-        begin, end = self._places[what]
-        return buffer[n_pixels * begin : n_pixels * end]
 
     def data(self):
         """
@@ -206,9 +257,28 @@ class FitsFrame(_FileFrame):
             return CCDData.read(self.name, **self._options.keywords)
         return read_hdu(self.name, self._options, self._image.hdu, self.unit)
 
+    def outline(self):
+        """
+        Image as ``CCDData.read`` reads it, without its pixels.
+
+        Returns
+        -------
+        `~astropy.nddata.CCDData`
+            With header, unit, WCS and the class of the uncertainty.
+        """
+        odd = self._own_choice or "hdu_flags" in self._options.keywords
+        if odd or not self._options.plain:
+            return super().outline()
+        with self._file.raw:
+            stream = self._file.stream()
+            with open_fits(stream, self._options, self.name) as hdus:
+                if any(isinstance(hdu, fits.CompImageHDU) for hdu in hdus):
+                    return super().outline()
+                return outline_of_file(hdus, self._image.hdu, self._options)
+
     def close(self):
         """Close the file."""
-        self._file.close()
+        self._opened.close()
 
 
 def _as_mask(raw):
@@ -232,17 +302,61 @@ def _flip_top_bit(raw):
     return values
 
 
-class AstropyFile(Parkable):
+class AstropyFile:
     """
-    A file that astropy opens.
+    A file that astropy reads, through an object that needs no descriptor of its own.
+
+    Its headers are read once, however often the file is closed in between.
+
+    Parameters
+    ----------
+    file : RawFile or PackedFile
+        The file; it is closed with this.
+    options : ReadOptions
+        How to open it.
+    """
+
+    def __init__(self, file, options):
+        self.name = file.name
+        self.kept_nbytes = file.kept_nbytes
+        self._file = file
+        self._options = options
+        self._hdus = None
+
+    def __enter__(self):
+        """Give the HDUs; the file stays open while they are in use."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._file.raw)
+            if self._hdus is None:
+                stream = self._file.stream()
+                self._hdus = open_fits(stream, self._options, self.name)
+            stack.pop_all()
+        return self._hdus
+
+    def __exit__(self, *error):
+        self._file.raw.__exit__(*error)
+
+    def close(self):
+        """Close the file."""
+        hdus, self._hdus = self._hdus, None
+        if hdus is not None:
+            hdus.close()
+        self._file.close()
+
+
+class RemoteFile(Parkable):
+    """
+    A file that astropy finds by its address.
 
     Parameters
     ----------
     name : str
-        Path of the file.
+        The address.
     options : ReadOptions
         How to open it.
     """
+
+    kept_nbytes = 0
 
     def __init__(self, name, options):
         super().__init__(name)
@@ -252,16 +366,18 @@ class AstropyFile(Parkable):
         return open_fits(self.name, self._options)
 
 
-def open_fits(name, options):
+def open_fits(file, options, name=None):
     """
     Open a file with astropy.
 
     Parameters
     ----------
-    name : str
-        Path of the file.
+    file : str or file object
+        Path of the file, or what reads it.
     options : ReadOptions
         How to open it.
+    name : str, optional
+        Its name for messages, by default `file`.
 
     Returns
     -------
@@ -273,10 +389,12 @@ def open_fits(name, options):
     OSError
         If it cannot be opened; it is named.
     """
+    name = file if name is None else name
     try:
-        return fits.open(name, **options.for_open)
+        return fits.open(file, **options.for_open)
     except OSError as error:
-        if error.errno is not None:  # an error of the system names the file
+        # an error of the system names the file
+        if error.errno is not None or name in str(error):
             raise
         raise OSError(f"{name} cannot be read: {error}") from error
 
@@ -316,6 +434,8 @@ class BorrowedHDUs:
     hdus : sequence of HDU
         The HDUs.
     """
+
+    kept_nbytes = 0
 
     def __init__(self, hdus):
         self._hdus = hdus
@@ -360,6 +480,7 @@ class SectionFrame(_FileFrame):
 
     def __init__(self, name, source, choice, options, template):
         self._source = source
+        self.kept_nbytes = source.kept_nbytes
         self._make_template = template
         self._index = choice.index
         numbers = {
@@ -372,6 +493,7 @@ class SectionFrame(_FileFrame):
         unit = options.unit_of(choice.bunit, name)
         with source as hdus:
             image = hdus[choice.index]
+            tile_shape = getattr(image, "tile_shape", None)
             shapes = {what: hdus[k].shape for what, k in self._parts.items()}
             in_memory = isinstance(_pixels(image), np.ndarray)
             try:
@@ -383,21 +505,28 @@ class SectionFrame(_FileFrame):
             except Exception as error:  # whatever a damaged file leads to
                 raise _cannot_read(name, error) from error
         super().__init__(name, image.shape, dtypes["image"], unit, shapes)
-        # unpacked tiles and their values, one after the other
-        sizes = {what: 2 * dtype.itemsize for what, dtype in dtypes.items()}
-        sizes["mask"] = 8
-        if in_memory:
-            sizes["image"] = sizes["mask"] = 0
+        sizes = {what: dtype.itemsize for what, dtype in dtypes.items()}
+        sizes |= {"mask": 1} if "mask" in self._parts else {}
+        extra = 0
+        if in_memory:  # strips are views
+            sizes = {}
         if "uncertainty" in self._parts:
             self._take_uncertainty(choice.note, options)
             if self._rule.converts(dtypes["uncertainty"]):
-                sizes["variance"] = 8
+                sizes["room"] = 8
         if "flags" in self._parts:
             self._take_flags(dtypes["flags"])
-            sizes["mask of flags"] = 1
-        if "mask" not in self._parts:
-            del sizes["mask"]
-        self.row_nbytes = fold(image.shape)[1] * sum(sizes.values())
+            # the mask that is made of them, and a copy of those that have to be one
+            extra = 1 if are_plain(dtypes["flags"]) else 5
+        if in_memory and "mask" in self._parts:
+            extra += 1
+        self._lay_out(sizes, extra)
+        if not in_memory:
+            # tiles and what is in them, before it is in the buffer
+            widest = max(dtype.itemsize for dtype in dtypes.values())
+            self.moment_nbytes = 2 * self._n_columns * widest
+            if tile_shape is not None:
+                self.row_step = rows_of_tiles(self._full, tile_shape)
 
     @cached_property
     def header(self):
@@ -413,8 +542,8 @@ class SectionFrame(_FileFrame):
         ----------
         start, stop : int
             The rows.
-        buffer : `~numpy.ndarray`, optional
-            Not used: astropy has its own.
+        buffer : `~numpy.ndarray` of uint8, shape (n,), optional
+            Memory for the rows; new memory by default.
 
         Returns
         -------
@@ -429,16 +558,30 @@ class SectionFrame(_FileFrame):
             If flags need more than 32 bits.
         """
         wanted = fold(self.shape)[1]
+        shape = stop - start, wanted
+        n_pixels = (stop - start) * wanted
+        if buffer is None:
+            buffer = np.empty((stop - start) * self.buffer_nbytes, np.uint8)
         found = {}
         try:
             with self._source as hdus:
                 for what, number in self._parts.items():
                     rows = folded_rows(_pixels(hdus[number]), self._full, start, stop)
-                    found[what] = rows[:, :wanted]
+                    rows = rows[:, :wanted]
+                    if what == "mask":
+                        rows = rows != 0
+                    if what in self._places:
+                        # what astropy gives may be part of something larger
+                        piece = self._piece(buffer, what, n_pixels).view(rows.dtype)
+                        piece = piece.reshape(shape)
+                        piece[...] = rows
+                        rows = piece
+                    found[what] = rows
         except Exception as error:  # whatever a damaged file leads to
             raise _cannot_read(self.name, error) from error
-        if "mask" in found:
-            found["mask"] = found["mask"].astype(bool)
+        if "room" in self._places:
+            room = self._piece(buffer, "room", n_pixels).view(np.float64)
+            found["room"] = room.reshape(shape)
         if "flags" in found:
             found["flags"] = plain_flags(found["flags"], self.name)
         return Strip(found.pop("image"), rule=self._rule, **found)
@@ -486,5 +629,36 @@ def _pixels(hdu):
     return hdu.section
 
 
+def rows_of_tiles(shape, tile_shape):
+    """
+    Folded rows that are unpacked together.
+
+    Parameters
+    ----------
+    shape, tile_shape : tuple of int
+        Shapes of an image and its tiles, in NumPy's order.
+
+    Returns
+    -------
+    int
+        Strips that begin at multiples of it cut no tile.
+
+    Examples
+    --------
+    >>> from imcombiners_astro.files.fitsframes import rows_of_tiles
+    >>> rows_of_tiles((4096, 2048), (16, 2048))
+    16
+    >>> rows_of_tiles((10, 60, 80), (1, 16, 16))  # the last tiles of 60 rows are lower
+    60
+    """
+    for axis, (size, tile) in enumerate(zip(shape[:-1], tile_shape, strict=False)):
+        if tile > 1:
+            fits_in = axis == 0 or size % tile == 0
+            return (tile if fits_in else size) * prod(shape[axis + 1 : -1])
+    return 1 if len(shape) > 1 else tile_shape[0]
+
+
 def _cannot_read(name, error):
+    if name in str(error):
+        return error if isinstance(error, OSError) else OSError(str(error))
     return OSError(f"{name} cannot be read: {type(error).__name__}: {error}")

@@ -23,7 +23,7 @@ __all__ = [
     "NoImageError",
     "NotFITSError",
     "UncertaintyNote",
-    "check_size",
+    "check_sizes",
     "choose_hdus",
     "flags_of",
     "from_hdus",
@@ -31,6 +31,7 @@ __all__ = [
     "make_image",
 ]
 
+_BLOCK = 2880
 _OF_IMAGE = ("BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "BSCALE", "BZERO", "BLANK")
 TYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
@@ -242,33 +243,35 @@ def make_image(hdu, offset, shape, cards, *, uint, ignore_blank):
     return ImageLayout(hdu, offset, tuple(shape), raw, scaling)
 
 
-def check_size(file, image):
+def check_sizes(file, layout):
     """
-    Check that a file is long enough for an image of it.
+    Check that a file is long enough for an image and what belongs to it.
 
     Parameters
     ----------
     file : RawFile or PackedFile
         The file.
-    image : ImageLayout
-        Where the image should be.
+    layout : FileLayout
+        Where they should be.
 
     Raises
     ------
     OSError
         If it is not. The filling up of the last block may be missing.
     """
-    end = image.offset + image.nbytes
-    if file.size is None:
-        if image.nbytes and not file.read_at(end - 1, 1):
+    parts = (layout.image, layout.mask, layout.uncertainty, layout.flags)
+    end = max(part.offset + part.nbytes for part in parts if part is not None)
+    if file.size is not None:
+        if file.size < end:
             raise OSError(
-                f"{file.name} is truncated: its header needs {end} bytes once "
-                "unpacked, the file has fewer."
+                f"{file.name} is truncated: its header needs {end} bytes, found "
+                f"{file.size}."
             )
-    elif file.size < end:
+    elif not file.ends_at(-(-end // _BLOCK) * _BLOCK) and not file.read_at(end - 1, 1):
+        # it had to be unpacked, only to look
         raise OSError(
-            f"{file.name} is truncated: its header needs {end} bytes, found "
-            f"{file.size}."
+            f"{file.name} is truncated: its header needs {end} bytes once "
+            "unpacked, the file has fewer."
         )
 
 

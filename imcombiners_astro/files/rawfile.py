@@ -2,12 +2,16 @@
 """
 Bytes of files at given places, with few files open at any time.
 
+What is kept of a file between reads is one of few descriptors, and of a packed file
+what it takes to go on unpacking. What there is no room for is opened again.
+
 Nothing is mapped into memory: the truncation of a mapped file kills the process that
 looks at it, whereas a read that ends too early is an ordinary error.
 """
 
 import bz2
 import gzip
+import io
 import lzma
 import os
 import stat
@@ -19,54 +23,76 @@ try:
 except ImportError:  # Windows
     resource = None
 
-__all__ = ["MAX_OPEN", "PackedFile", "RawFile", "open_bytes"]
+__all__ = ["MAX_KEPT", "MAX_OPEN", "PackedFile", "RawFile", "open_bytes"]
+
+_BLOCK = 2880  # of FITS files
 
 # More descriptors than this gain nothing, and are the user's to have.
 MAX_OPEN = 64
-# Where the process may have few, most of them are left to the rest of the program.
-_SHARE_OF_LIMIT = 8
-
+# Bytes of what is kept of packed files, so that reading them goes on where it ended:
+# what was unpacked last, tables, and input that was not needed yet (of gzip since
+# Python 3.12). Measured; the numbers are a little larger.
+MAX_KEPT = 128 * 2**20
 _PACKED = {
-    b"\x1f\x8b\x08": gzip.GzipFile,
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ": lzma.LZMAFile,
+    b"\x1f\x8b\x08": (gzip.GzipFile, 60_000 + getattr(gzip, "READ_BUFFER_SIZE", 0)),
+    b"BZh": (bz2.BZ2File, 4_200_000),
+    b"\xfd7zXZ": (lzma.LZMAFile, 9_500_000),
 }
 _UNPACK_ERRORS = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 
 
-class _Slots:
-    """Counts the files that are kept open."""
+class _Share:
+    """
+    Counts what is taken of something there is not enough of.
 
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._taken = 0
+    Parameters
+    ----------
+    limit : callable
+        Gives how much there is; asked when nothing of it is taken.
+    """
 
-    @staticmethod
-    def limit():
-        if resource is None:
-            return MAX_OPEN
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft == resource.RLIM_INFINITY:
-            return MAX_OPEN
-        return min(MAX_OPEN, soft // _SHARE_OF_LIMIT)
+    def __init__(self, limit):
+        # the collector of garbage may give something back at any moment
+        self._lock = threading.RLock()
+        self._taken = self._most = 0
+        self.limit = limit
 
-    def take(self):
+    def take(self, n=1):
+        """Return whether there is as much left; it is taken then."""
         with self._lock:
-            free = self._taken < self.limit()
-            self._taken += free
-        return free
+            if not self._taken:
+                self._most = self.limit()
+            is_left = self._taken + n <= self._most
+            self._taken += n * is_left
+        return is_left
 
-    def give(self):
+    def give(self, n=1):
+        """Give back what was taken."""
         with self._lock:
-            self._taken -= 1
+            self._taken -= n
 
 
-SLOTS = _Slots()
+def _free_descriptors():
+    """Descriptors that files may keep: half of those that are left, and not many."""
+    if resource is None:
+        return MAX_OPEN
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MAX_OPEN
+    try:
+        n_open = len(os.listdir("/dev/fd"))
+    except OSError:  # not even one is left to look; or nobody can tell
+        n_open = soft
+    return min(MAX_OPEN, max(0, soft - n_open) // 2)
+
+
+SLOTS = _Share(_free_descriptors)
+KEPT = _Share(lambda: MAX_KEPT)
 
 
 class Parkable:
     """
-    Something behind a file that is kept open if a slot is free, else opened per use.
+    Something that is kept open between uses if there is room, else opened for each.
 
     Subclasses have ``_open()``, which gives an object with a ``close`` method.
 
@@ -76,41 +102,52 @@ class Parkable:
         Path of the file.
     """
 
+    _share = SLOTS
+    _cost = 1
+
     def __init__(self, name):
         self.name = name
         self._file = None
-        self._has_slot = False
+        self._has_room = False
+        self._depth = 0
 
     def _open(self):
         raise NotImplementedError
 
     def __enter__(self):
-        """Give the open file."""
+        """Give the open file; uses may be nested."""
         if self._file is None:
             self._file = self._open()
+        self._depth += 1
         return self._file
 
     def __exit__(self, *error):
+        self._depth -= 1
         self.park()
 
-    def park(self):
-        """Close the file, unless it has or gets one of the slots."""
-        if self._file is not None and not self._has_slot:
-            self._has_slot = SLOTS.take()
-            if not self._has_slot:
+    def reserve(self):
+        """Take some of the room if there is any, and close the file if there is not."""
+        if not self._has_room and not self._depth:
+            self._has_room = self._share.take(self._cost)
+            if not self._has_room:
                 self._drop()
 
+    def park(self):
+        """Close the file, unless it is in use, or has or gets some of the room."""
+        if self._file is not None:
+            self.reserve()
+
     def close(self):
-        """Close the file and give its slot back."""
+        """Close the file and give its room back."""
         self._drop()
-        if self._has_slot:
-            self._has_slot = False
-            SLOTS.give()
+        if self._has_room:
+            self._has_room = False
+            self._share.give(self._cost)
 
     def __del__(self):
         # forgotten to close: the file itself warns of that
-        if self._has_slot:
-            SLOTS.give()
+        if self._has_room:
+            self._share.give(self._cost)
 
     def _drop(self):
         file, self._file = self._file, None
@@ -126,6 +163,8 @@ class RawFile(Parkable):
     ----------
     name : str
         Path of the file; the file is opened and stays open until ``park()``.
+    like : RawFile, optional
+        Another one of the same file: it must be the same still.
 
     Raises
     ------
@@ -134,14 +173,64 @@ class RawFile(Parkable):
         file nor link to a file.
     """
 
-    def __init__(self, name):
+    def __init__(self, name, like=None):
         super().__init__(name)
-        self.size = None
-        self._identity = None
+        self.size = self._identity = None
+        if like is not None:
+            self.size, self._identity = like.size, like._identity
         self._file = self._open()
+
+    kept_nbytes = 0
+    overlap = 0
+
+    @property
+    def raw(self):
+        """The file itself."""
+        return self
+
+    def again(self):
+        """
+        Return a reader for another part of the file.
+
+        Returns
+        -------
+        RawFile
+            This one: it reads anywhere.
+        """
+        return self
+
+    def ends_at(self, size):
+        """
+        Tell whether the file has a certain size.
+
+        Parameters
+        ----------
+        size : int
+            The size in bytes.
+
+        Returns
+        -------
+        bool
+            Whether it is as long.
+        """
+        return self.size == size
+
+    def stream(self):
+        """
+        Return the file as Python's libraries want one.
+
+        Returns
+        -------
+        `io.RawIOBase`
+            It has no descriptor of its own: it reads through this object.
+        """
+        return _Stream(self)
 
     def _open(self):
         file = open(self.name, "rb", buffering=0)
+        if hasattr(os, "posix_fadvise"):
+            # The system reads further ahead then: twice as fast from a disk.
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
         status = os.fstat(file.fileno())
         identity = status.st_dev, status.st_ino, status.st_size
         if self._identity is None:
@@ -172,7 +261,7 @@ class RawFile(Parkable):
         """
         buffer = bytearray(n_bytes)
         with memoryview(buffer) as view:
-            found = self._fill(view, offset)
+            found = self.fill(view, offset)
         del buffer[found:]
         return buffer
 
@@ -193,14 +282,29 @@ class RawFile(Parkable):
             If the file ends before the buffer is full, naming the file.
         """
         with memoryview(view) as bytes_:
-            found = self._fill(bytes_, offset)
+            found = self.fill(bytes_, offset)
         if found < len(view):
             raise OSError(
                 f"{self.name} is truncated: {offset + len(view)} bytes were expected, "
                 f"found {offset + found} (it got shorter while it was in use)."
             )
 
-    def _fill(self, view, offset):
+    def fill(self, view, offset):
+        """
+        Fill a buffer as far as the file goes.
+
+        Parameters
+        ----------
+        view : memoryview of bytes
+            The buffer.
+        offset : int
+            Where in the file.
+
+        Returns
+        -------
+        int
+            Bytes found.
+        """
         with self as file:
             found = 0
             while found < len(view):
@@ -226,29 +330,118 @@ class RawFile(Parkable):
             return file.readinto(view)
 
 
+class _Stream(io.RawIOBase):
+    """A `RawFile` with a position in it."""
+
+    def __init__(self, raw):
+        super().__init__()
+        self._raw = raw
+        self._position = 0
+
+    def readable(self):
+        return True
+
+    def seekable(self):
+        return True
+
+    def seek(self, offset, whence=os.SEEK_SET):
+        start = {os.SEEK_CUR: self._position, os.SEEK_END: self._raw.size}
+        self._position = max(0, start.get(whence, 0) + offset)
+        return self._position
+
+    def tell(self):
+        return self._position
+
+    def readinto(self, view):
+        found = self._raw.fill(memoryview(view).cast("B"), self._position)
+        self._position += found
+        return found
+
+
 class PackedFile(Parkable):
     """
     A file packed as a whole by gzip, bzip2 or xz, read as what it was before.
 
-    Reading forwards is quick; reading backwards, or without a slot, unpacks from the
-    beginning.
+    Reading goes on where it ended without unpacking anything twice, whether or not the
+    file has a descriptor; reading backwards unpacks from the beginning. Of bzip2 and
+    xz, which need megabytes to go on, few files can: others are unpacked from the
+    beginning for every strip.
 
     Parameters
     ----------
-    name : str
-        Path of the file.
+    raw : RawFile
+        The file.
     opener : callable
         One of the classes of `gzip`, `bz2` and `lzma`.
+    kept_nbytes : int
+        Memory that it takes to go on.
+
+    Attributes
+    ----------
+    raw : RawFile
+        The file itself.
+    end : int or None
+        Where reading will end: then what follows is read as well if it is short, since
+        behind it is the checksum of a file.
+    overlap : int
+        Bytes at the end of a read that are kept, for the next read may begin with them.
     """
 
+    _share = KEPT
     size = None
+    end = None
+    overlap = 0
 
-    def __init__(self, name, opener):
-        super().__init__(name)
+    def __init__(self, raw, opener, kept_nbytes):
+        super().__init__(raw.name)
+        self._tail = 0, b""
+        self.raw = raw
         self._opener = opener
+        self._cost = kept_nbytes
+
+    def again(self):
+        """
+        Return a reader for another part of the file.
+
+        Returns
+        -------
+        PackedFile
+            Another one, so that both can read forwards.
+        """
+        raw = RawFile(self.name, like=self.raw)
+        raw.park()
+        return PackedFile(raw, self._opener, self._cost)
+
+    def stream(self):
+        """
+        Return the unpacked file as Python's libraries want one.
+
+        Returns
+        -------
+        `io.BufferedIOBase`
+            It has no descriptor of its own.
+        """
+        return self._open()
 
     def _open(self):
-        return self._opener(self.name)
+        if self._opener is gzip.GzipFile:
+            return gzip.GzipFile(fileobj=self.raw.stream(), mode="rb")
+        return self._opener(self.raw.stream())
+
+    @property
+    def kept_nbytes(self):
+        """Bytes that are kept between uses."""
+        return self.overlap + (self._cost if self._has_room else 0)
+
+    def reserve(self):
+        """Keep open what there is room for."""
+        super().reserve()
+        self.raw.reserve()
+
+    def close(self):
+        """Close the file and give its room back."""
+        super().close()
+        self.raw.close()
 
     def read_at(self, offset, n_bytes):
         """
@@ -270,11 +463,11 @@ class PackedFile(Parkable):
             If the file is damaged, naming it.
         """
         try:
-            with self as file:
+            with self.raw, self as file:
                 file.seek(offset)
                 return file.read(n_bytes)
         except _UNPACK_ERRORS as error:
-            raise OSError(f"{self.name} cannot be unpacked: {error}") from error
+            raise self._named(error) from error
 
     def readinto(self, view, offset):
         """
@@ -292,22 +485,63 @@ class PackedFile(Parkable):
         OSError
             If the file is damaged or too short, naming it.
         """
-        found = 0
-        try:
-            with self as file, memoryview(view) as bytes_:
-                file.seek(offset)
-                while found < len(bytes_):
-                    n = file.readinto(bytes_[found:])
-                    if not n:
-                        break
-                    found += n
-        except _UNPACK_ERRORS as error:
-            raise OSError(f"{self.name} cannot be unpacked: {error}") from error
-        if found < len(view):
-            raise OSError(
-                f"{self.name} is truncated: {offset + len(view)} bytes were expected "
-                f"once unpacked, found {offset + found}."
-            )
+        with memoryview(view) as bytes_:
+            found = self._from_tail(bytes_, offset)
+            try:
+                with self.raw, self as file:
+                    file.seek(offset + found)
+                    while found < len(bytes_):
+                        n = file.readinto(bytes_[found:])
+                        if not n:
+                            break
+                        found += n
+                    if offset + found == self.end:
+                        file.read(_BLOCK)
+            except _UNPACK_ERRORS as error:
+                raise self._named(error) from error
+            if found < len(bytes_):
+                raise OSError(
+                    f"{self.name} is truncated: {offset + len(bytes_)} bytes were "
+                    f"expected once unpacked, found {offset + found}."
+                )
+            if self.overlap:
+                self._tail = offset + found, bytes(bytes_[-self.overlap :])
+
+    def _from_tail(self, view, offset):
+        """Fill a buffer with what was kept; return how far."""
+        end, tail = self._tail
+        first = offset - (end - len(tail))
+        if not 0 <= first < len(tail):
+            return 0
+        again = tail[first : first + len(view)]
+        view[: len(again)] = again
+        return len(again)
+
+    def ends_at(self, size):
+        """
+        Tell whether a trailer says that the unpacked file has a certain size.
+
+        Parameters
+        ----------
+        size : int
+            The size in bytes.
+
+        Returns
+        -------
+        bool
+            Only gzip has such a trailer; False if nobody can tell.
+        """
+        if self._opener is not gzip.GzipFile:
+            return False
+        with self.raw:
+            trailer = bytes(self.raw.read_at(max(0, self.raw.size - 4), 4))
+        return trailer == (size % 2**32).to_bytes(4, "little")
+
+    def _named(self, error):
+        """Return an error that names the file."""
+        if getattr(error, "filename", None) is not None or self.name in str(error):
+            return error
+        return OSError(f"{self.name} cannot be unpacked: {error}")
 
 
 def open_bytes(name):
@@ -335,8 +569,7 @@ def open_bytes(name):
     except BaseException:
         raw.close()
         raise
-    for start, opener in _PACKED.items():
+    for start, (opener, kept_nbytes) in _PACKED.items():
         if magic.startswith(start):
-            raw.close()
-            return PackedFile(name, opener)
+            return PackedFile(raw, opener, kept_nbytes)
     return raw

@@ -13,7 +13,7 @@ from imcombiners_astro.files.layout import (
     TYPES,
     FileLayout,
     UncertaintyNote,
-    check_size,
+    check_sizes,
     flags_of,
     make_image,
 )
@@ -93,7 +93,8 @@ def _scan(file, options):
         or (uncertainty_name is not None and uncertainty is None)
         or flag_names
     ):
-        found = _read_cards(file, position)
+        # To look behind the image means to unpack a packed one: not without need.
+        found = None if file.ends_at(position) else _read_cards(file, position)
         if found is None:
             break
         cards, offset = found
@@ -114,7 +115,7 @@ def _scan(file, options):
         if n_roles > 1 or (n_roles and (kind != "IMAGE" or not size)):
             raise _UnusualError
         if n_roles:
-            layout = _scanned_image(file, cards, number, offset, shape, options)
+            layout = _scanned_image(cards, number, offset, shape, options)
             if (is_mask or is_uncertainty) and layout.scaling is not None:
                 raise _UnusualError
         if is_image:
@@ -134,7 +135,9 @@ def _scan(file, options):
     if image is None or (options.flags_required and flag_names and not flags):
         raise _UnusualError
     flags = flags.get(flags_of(flags, flag_names, version))
-    return FileLayout(image, mask, bunit, uncertainty, flags, note)
+    layout = FileLayout(image, mask, bunit, uncertainty, flags, note)
+    check_sizes(file, layout)
+    return layout
 
 
 def _plain_name(name):
@@ -145,7 +148,7 @@ def _plain_name(name):
     return name.strip().upper()
 
 
-def _scanned_image(file, cards, number, offset, shape, options):
+def _scanned_image(cards, number, offset, shape, options):
     for key in ("BSCALE", "BZERO"):
         if type(cards.get(key, 0)) not in (int, float):
             raise _UnusualError
@@ -156,7 +159,7 @@ def _scanned_image(file, cards, number, offset, shape, options):
         raise _UnusualError
     if "BLANK" in cards and cards["BITPIX"] < 0:
         raise _UnusualError  # astropy warns
-    image = make_image(
+    return make_image(
         number,
         offset,
         shape,
@@ -164,8 +167,6 @@ def _scanned_image(file, cards, number, offset, shape, options):
         uint=options.uint,
         ignore_blank=options.ignore_blank,
     )
-    check_size(file, image)
-    return image
 
 
 def _read_cards(file, position):

@@ -78,6 +78,9 @@ EARLY = [
     ({"diagnostics": True}, ValueError, "diagnostics: found True"),
     ({"clip_scaled": "yes"}, TypeError, "clip_scaled: found 'yes', expected True or"),
     ({"effective_noise": 1}, TypeError, "effective_noise: found 1"),
+    ({"statsample": 0}, ValueError, "statsample: found 0, expected at least 1"),
+    ({"statsample": 1e5}, TypeError, "statsample: found 100000.0, expected a number"),
+    ({"statsample": True}, TypeError, "statsample: found True"),
     ({"exposure": "max"}, ValueError, "exposure: found 'max', expected one of 'keep'"),
     ({"weights": "ivar", "method": "sum"}, ValueError, "weights='ivar' weights an av"),
     (
@@ -190,6 +193,7 @@ def test_the_work_is_not_begun(ccds, monkeypatch):
         ({"rejectors": CLIP, "clip_scaled": True}, "clip_scaled has no effect"),
         ({"scale": [1.1] * N, "clip_scaled": True}, "clip_scaled has no effect"),
         ({"statsec": "[1:3,1:3]"}, "statsec.* has no effect"),
+        ({"statsample": 100}, "statsample=100 has no effect"),
         ({"weights": "ivar", "method": "median"}, "weights have no effect"),
     ],
 )
@@ -197,7 +201,8 @@ def test_options_without_effect(ccds, call, match):
     with pytest.warns(UnusedOptionWarning, match=match) as record:
         result = combine(ccds, **call)
     assert len(record) == 1
-    for name in ("gain", "readnoise", "snoise", "clip_scaled", "statsec", "weights"):
+    options = ("gain", "readnoise", "snoise", "clip_scaled", "statsec", "statsample")
+    for name in (*options, "weights"):
         call.pop(name, None)
     np.testing.assert_array_equal(result.data, combine(ccds, **call).data)
 

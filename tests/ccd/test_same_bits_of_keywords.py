@@ -28,6 +28,7 @@ CALLS = {
         "method": "median",
         "zero": "median",
         "statsec": "[5:40,3:30]",
+        "statsample": 300,
         "least_bad": [1, 4],
     },
     "inverse variance": {

@@ -52,15 +52,27 @@ def test_closing_twice(tmp_path):
     assert rawfile.SLOTS._taken == 0
 
 
-def test_limit_follows_the_limit_of_the_process(monkeypatch):
-    for soft, slots in [(20, 2), (4, 0), (256, 32), (10**6, 64)]:
-        monkeypatch.setattr(
-            rawfile.resource, "getrlimit", lambda which, soft=soft: (soft, soft)
-        )
-        assert rawfile.SLOTS.limit() == slots
+@pytest.mark.parametrize(
+    "soft, is_open, slots",
+    [(20, 4, 8), (40, 5, 17), (5, 4, 0), (4, 4, 0), (3, 9, 0), (256, 100, 64)],
+)
+def test_half_of_what_is_left(monkeypatch, soft, is_open, slots):
+    monkeypatch.setattr(rawfile.resource, "getrlimit", lambda which: (soft, soft))
+    monkeypatch.setattr(rawfile.os, "listdir", lambda folder: list(range(is_open)))
+    assert rawfile.SLOTS.limit() == slots
+
+
+def test_no_limit_and_nobody_to_count(monkeypatch):
     infinity = rawfile.resource.RLIM_INFINITY
     monkeypatch.setattr(rawfile.resource, "getrlimit", lambda _: (infinity, infinity))
     assert rawfile.SLOTS.limit() == 64
+
+    def no_folder(folder):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(rawfile.resource, "getrlimit", lambda _: (40, 40))
+    monkeypatch.setattr(rawfile.os, "listdir", no_folder)
+    assert rawfile.SLOTS.limit() == 0
 
 
 @pytest.mark.parametrize("limit, n, packed", [(20, 15, 0), (16, 200, 0), (20, 12, 1)])

@@ -108,3 +108,14 @@ def test_many_files_under_a_low_limit_of_descriptors(tmp_path):
     )
     assert set(outcomes.values()) <= {"passed", "skipped"}, output
     assert "passed" in outcomes.values(), output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ccdproc tests this on Linux only")
+def test_memory_stays_below_the_limit(tmp_path):
+    pytest.importorskip("psutil")
+    pytest.importorskip("memory_profiler")
+    outcomes, calls, output = run_tests_of_ccdproc(
+        tmp_path, "ccdproc.tests.test_memory_use"
+    )
+    assert list(outcomes.values()) == ["passed"] * 3, output
+    assert calls == 3

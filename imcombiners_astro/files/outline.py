@@ -1,0 +1,72 @@
+# Licensed under a 3-clause BSD style license - see LICENSE
+"""
+What ``CCDData.read`` makes of a file, but without reading its pixels.
+
+The result of a combination begins with the header, unit, WCS, PSF and classes of the
+first image. Its pixels would take as much memory as the result.
+"""
+
+import io
+from math import prod
+
+import numpy as np
+from astropy.nddata import CCDData
+
+from imcombiners_astro.ccd import without_pixels
+
+__all__ = ["outline_of_file"]
+
+_BLOCK = 2880
+
+
+def outline_of_file(hdus, image, options):
+    """
+    Read a file as ``CCDData.read`` does, with images of one pixel.
+
+    Parameters
+    ----------
+    hdus : `~astropy.io.fits.HDUList`
+        The file, of which no image is compressed; its data are not touched.
+    image : int
+        Number of the HDU of the image.
+    options : ReadOptions
+        How to read.
+
+    Returns
+    -------
+    `~astropy.nddata.CCDData`
+        As from `~imcombiners_astro.ccd.without_pixels`.
+    """
+    memory = io.BytesIO()
+    for hdu in hdus:
+        memory.write(_small(hdu, options.keywords.get("hdu_psf", "PSFIMAGE")))
+    memory.seek(0)
+    ccd = CCDData.read(memory, **{**options.keywords, "format": "fits"})
+    shape = hdus[image].shape
+    for k, size in enumerate(reversed(shape), start=1):
+        ccd.header[f"NAXIS{k}"] = size
+    if ccd.wcs is not None and ccd.wcs.pixel_shape is not None:
+        ccd.wcs.pixel_shape = [
+            hdus[image].header.get(f"NAXIS{k + 1}", size)
+            for k, size in enumerate(ccd.wcs.pixel_shape)
+        ]
+    ccd.data = np.broadcast_to(ccd.data.flat[:1], shape)
+    return without_pixels(ccd)
+
+
+def _small(hdu, name_of_psf):
+    """Return the bytes of an HDU with an image of one pixel."""
+    header = hdu.header.copy()
+    if hdu.name == name_of_psf:
+        whole = io.BytesIO()
+        hdu.copy().writeto(whole)
+        content = whole.getvalue()
+        # an extension is written after an empty primary HDU
+        return content if "SIMPLE" in header else content[_BLOCK:]
+    if hdu.is_image and hdu.shape and prod(hdu.shape):
+        for k in range(1, len(hdu.shape) + 1):
+            header[f"NAXIS{k}"] = 1
+        return header.tostring().encode() + bytes(_BLOCK)
+    if not hdu.is_image:  # a table without rows
+        header["NAXIS2"] = header["PCOUNT"] = 0
+    return header.tostring().encode()
