@@ -6,9 +6,10 @@ FITS files become a `FitsFrame` where their bytes can be read as they are, or el
 `SectionFrame`; see `imcombiners_astro.files.fitsframes`.
 """
 
+import importlib.util
 import io
 import os
-import re
+from dataclasses import replace
 
 import numpy as np
 from astropy.io import fits
@@ -19,8 +20,11 @@ from imcombiners_astro.files.fitsframes import (
     AstropyFile,
     BorrowedHDUs,
     FitsFrame,
+    Lent,
     RemoteFile,
     SectionFrame,
+    open_fits,
+    pixels_of,
     read_hdu,
 )
 from imcombiners_astro.files.layout import (
@@ -29,18 +33,31 @@ from imcombiners_astro.files.layout import (
     check_sizes,
     choose_hdus,
     from_hdus,
+    has_image,
     header_of,
 )
 from imcombiners_astro.files.options import ReadOptions
-from imcombiners_astro.files.rawfile import open_bytes
+from imcombiners_astro.files.paths import at_home, is_url, split_hdu
+from imcombiners_astro.files.rawfile import UNPACK_ERRORS, open_bytes, unpacked
 from imcombiners_astro.files.scan import scan
 from imcombiners_astro.memory_frames import CCDFrame, image_of_array
 
-__all__ = ["FitsFrame", "SectionFrame", "open_frame", "open_frames"]
+__all__ = [
+    "FitsFrame",
+    "SectionFrame",
+    "hdus_of_object",
+    "open_fits",
+    "open_frame",
+    "open_frames",
+    "open_item",
+    "open_lent",
+    "options_of_address",
+]
 
 # The first card of every FITS file, by which CCDData.read knows one.
 _SIGNATURE = b"SIMPLE  =                    T"
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+# Addresses that astropy opens by itself; it reads a copy of the file.
+_DOWNLOADED = ("http://", "https://", "ftp://")
 
 
 def open_frames(
@@ -87,7 +104,7 @@ def open_frames(
     frames = []
     try:
         for k, item in enumerate(items):
-            frames.append(_open(item, f"img_list[{k}]", options))
+            frames.append(open_item(item, f"img_list[{k}]", options))
     except BaseException:
         for frame in frames:
             frame.close()
@@ -154,16 +171,33 @@ def open_frame(
         "want_flags": want_flags,
         "flags_hdu": flags_hdu,
     }
-    return _open(item, name, ReadOptions.parse(ccdkwargs, **wanted))
+    return open_item(item, name, ReadOptions.parse(ccdkwargs, **wanted))
 
 
-def _open(item, name, options):
+def open_item(item, name, options, entries=None):
+    """
+    Open one image, as `open_frame`.
+
+    Parameters
+    ----------
+    item, name
+        As for `open_frame`.
+    options : ReadOptions
+        How to read.
+    entries : list of `~imcombiners_astro.files.scan.Entry`, optional
+        The HDUs of the file, if they are known.
+
+    Returns
+    -------
+    Frame
+        To be closed by the caller.
+    """
     if isinstance(item, np.ndarray):
         item = image_of_array(item, name, options.unit_of_arrays)
     if isinstance(item, NDData):
         return _in_memory(item, name, options)
     if isinstance(item, str | bytes | os.PathLike):
-        return _open_path(os.fsdecode(item), options)
+        return _open_path(os.fsdecode(item), options, entries)
     if hasattr(item, "fileinfo") and not isinstance(item, list):
         return _open_hdu(item, name, options)
     if hasattr(item, "read"):
@@ -191,15 +225,60 @@ def _in_memory(image, name, options):
     )
 
 
-def _open_path(text, options):
-    if _URL.match(text) or options.for_open.get("use_fsspec"):
-        return _open_address(text, options)
-    path = os.path.expanduser(text)
+def _open_path(text, options, entries=None):
+    path = at_home(text)
+    if is_url(path) or options.for_open.get("use_fsspec"):
+        return _open_address(path, options_of_address(path, options))
+    path, hdu = split_hdu(path)
+    if hdu is None:
+        return _open_file(path, options, entries)
+    keywords = {**options.keywords, "hdu": hdu}
+    frame = _open_file(path, replace(options, hdu=hdu, keywords=keywords), entries)
+    frame.name = at_home(text)
+    return frame
+
+
+def options_of_address(address, options):
+    """
+    Let fsspec open what astropy does not open by itself.
+
+    Parameters
+    ----------
+    address : str
+        A URL, or a path that is to be opened by fsspec.
+    options : ReadOptions
+        How to open it.
+
+    Returns
+    -------
+    ReadOptions
+        With ``use_fsspec``, unless that was given or astropy needs no fsspec.
+
+    Raises
+    ------
+    ImportError
+        If fsspec is needed and not installed.
+    """
+    more = {"use_fsspec": not address.lower().startswith(_DOWNLOADED)}
+    more |= {key: options.for_open[key] for key in more if key in options.for_open}
+    if more["use_fsspec"] and importlib.util.find_spec("fsspec") is None:
+        raise ImportError(
+            f"{address} is opened with the package fsspec, which is not installed "
+            "(pip install fsspec, and what it needs for this kind of address)."
+        )
+    return replace(
+        options,
+        keywords={**options.keywords, **more},
+        for_open={**options.for_open, **more},
+    )
+
+
+def _open_file(path, options, entries):
     if options.format not in (None, "fits"):
         return _in_memory(CCDData.read(path, **options.keywords), path, options)
     file = open_bytes(path)
     try:
-        layout = scan(file, options) if options.plain else None
+        layout = scan(file, options, entries) if options.plain else None
         if layout is not None:
             return FitsFrame(file, layout, options)
         if options.format is None and file.read_at(0, 30) != _SIGNATURE:
@@ -245,7 +324,7 @@ def _open_address(text, options):
 
 
 def _section_frame(source, chosen, options, more):
-    path, keywords = source.name, {**options.keywords, **more}
+    path, keywords = source.name, {**options.with_mask(chosen.mask), **more}
 
     def template():
         if not chosen.own_choice:
@@ -269,23 +348,106 @@ def _open_hdu(hdu, name, options):
 
 
 def _open_hdus(hdus, name, options):
-    chosen = choose_hdus(hdus, options, name)
+    return open_lent(BorrowedHDUs(hdus), name, options)
+
+
+def open_lent(source, name, options):
+    """
+    Open one image of HDUs that are used for others as well.
+
+    Parameters
+    ----------
+    source : context manager
+        Gives the HDUs; it is not closed.
+    name : str
+        What they are called in messages.
+    options : ReadOptions
+        How to read.
+
+    Returns
+    -------
+    SectionFrame
+        To be closed by the caller.
+    """
+    with source as hdus:
+        chosen = choose_hdus(hdus, options, name)
 
     def template():
-        return _as_ccd(
-            fits.HDUList([hdu.copy() for hdu in hdus]), options, chosen.index
-        )
+        with source as hdus:
+            version = hdus[chosen.index].ver
+            few = fits.HDUList()
+            for number, hdu in enumerate(hdus):
+                chosen_too = number in (chosen.index, chosen.mask, chosen.uncertainty)
+                by_name = hdu.name.upper() in options.companions
+                is_other = not chosen_too and not (
+                    by_name and (not options.of_many or hdu.ver == version)
+                )
+                few.append(_plain_hdu(hdu, number, without_data=is_other))
+        return _as_ccd(few, options, chosen.index)
 
-    return SectionFrame(name, BorrowedHDUs(hdus), chosen, options, template)
+    return SectionFrame(name, Lent(source), chosen, options, template)
+
+
+def _plain_hdu(hdu, number, without_data):
+    """Copy of an HDU that is not compressed, or an empty one in its place."""
+    kind = fits.ImageHDU if number else fits.PrimaryHDU
+    if without_data or not has_image(hdu):
+        return kind() if number else kind(header=hdu.header)
+    return kind(pixels_of(hdu)[...], hdu.header)
 
 
 def _open_object(file, name, options):
     known = getattr(file, "name", None)
     if isinstance(known, str) and os.path.isfile(known):
-        return _open_path(known, options)
-    # Not a file with a name: its bytes are kept, since astropy would close it.
-    hdus = fits.open(io.BytesIO(file.read()), **options.for_open)
-    return _open_hdus(hdus, name, options)
+        return _open_file(known, options, None)
+    return _open_hdus(hdus_of_object(file, name, options), name, options)
+
+
+def hdus_of_object(file, name, options):
+    """
+    Open a file object that is no file with a name.
+
+    Parameters
+    ----------
+    file : file object
+        It is not closed. If it can seek, its pixels are read when they are needed. Else
+        all its bytes are kept, and also if they are packed, or begin elsewhere.
+    name : str
+        What it is called in messages.
+    options : ReadOptions
+        How to open it.
+
+    Returns
+    -------
+    `~astropy.io.fits.HDUList`
+        The HDUs.
+
+    Raises
+    ------
+    OSError
+        If it is no FITS file, or damaged; it is named.
+    """
+    seekable = getattr(file, "seekable", None)
+    if seekable is None or not seekable() or file.tell() != 0:
+        file = io.BytesIO(file.read())
+    try:
+        file = unpacked(file)
+    except UNPACK_ERRORS as error:
+        raise OSError(f"{name} cannot be unpacked: {error}") from error
+    return open_fits(_Unclosed(file), options, name)
+
+
+class _Unclosed:
+    """A file object that astropy cannot close."""
+
+    def __init__(self, file):
+        self._file = file
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+    def close(self):
+        pass
 
 
 def _as_ccd(hdus, options, index):
@@ -294,4 +456,6 @@ def _as_ccd(hdus, options, index):
     hdus.writeto(memory)
     memory.seek(0)
     keywords = {**options.keywords, "format": "fits", "hdu": index}
+    for keyword in ("use_fsspec", "fsspec_kwargs"):
+        keywords.pop(keyword, None)
     return CCDData.read(memory, **keywords)

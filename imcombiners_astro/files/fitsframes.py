@@ -26,9 +26,11 @@ __all__ = [
     "AstropyFile",
     "BorrowedHDUs",
     "FitsFrame",
+    "Lent",
     "RemoteFile",
     "SectionFrame",
     "open_fits",
+    "pixels_of",
     "read_hdu",
     "rows_of_tiles",
 ]
@@ -176,7 +178,7 @@ class FitsFrame(_FileFrame):
     @cached_property
     def header(self):
         """Header of the image, and keywords that only the primary HDU has."""
-        with open_fits(self.name, self._options) as hdus:
+        with open_fits(self._file.name, self._options) as hdus:
             return header_of(hdus, self._image.hdu)
 
     def read(self, start, stop, buffer=None):
@@ -254,8 +256,9 @@ class FitsFrame(_FileFrame):
             With header, unit, WCS, mask and uncertainty.
         """
         if not self._own_choice:
-            return CCDData.read(self.name, **self._options.keywords)
-        return read_hdu(self.name, self._options, self._image.hdu, self.unit)
+            mask = None if self._mask is None else self._mask.hdu
+            return CCDData.read(self._file.name, **self._options.with_mask(mask))
+        return read_hdu(self._file.name, self._options, self._image.hdu, self.unit)
 
     def outline(self):
         """
@@ -451,6 +454,31 @@ class BorrowedHDUs:
         """Do nothing."""
 
 
+class Lent:
+    """
+    Something that is open, for one who must not close it.
+
+    Parameters
+    ----------
+    source : context manager
+        What gives HDUs.
+    """
+
+    def __init__(self, source):
+        self._source = source
+        self.kept_nbytes = source.kept_nbytes
+
+    def __enter__(self):
+        """Give the HDUs."""
+        return self._source.__enter__()
+
+    def __exit__(self, *error):
+        return self._source.__exit__(*error)
+
+    def close(self):
+        """Do nothing."""
+
+
 class SectionFrame(_FileFrame):
     """
     An image that astropy reads: tile-compressed, remote, or an HDU given as an object.
@@ -495,10 +523,10 @@ class SectionFrame(_FileFrame):
             image = hdus[choice.index]
             tile_shape = getattr(image, "tile_shape", None)
             shapes = {what: hdus[k].shape for what, k in self._parts.items()}
-            in_memory = isinstance(_pixels(image), np.ndarray)
+            in_memory = isinstance(pixels_of(image), np.ndarray)
             try:
                 dtypes = {
-                    what: folded_rows(_pixels(hdus[k]), shapes[what], 0, 1).dtype
+                    what: folded_rows(pixels_of(hdus[k]), shapes[what], 0, 1).dtype
                     for what, k in self._parts.items()
                     if what != "mask"
                 }
@@ -566,7 +594,7 @@ class SectionFrame(_FileFrame):
         try:
             with self._source as hdus:
                 for what, number in self._parts.items():
-                    rows = folded_rows(_pixels(hdus[number]), self._full, start, stop)
+                    rows = folded_rows(pixels_of(hdus[number]), self._full, start, stop)
                     rows = rows[:, :wanted]
                     if what == "mask":
                         rows = rows != 0
@@ -602,7 +630,7 @@ class SectionFrame(_FileFrame):
         """
         try:
             with self._source as hdus:
-                return _pixels(hdus[self._index])[...]
+                return pixels_of(hdus[self._index])[...]
         except Exception as error:
             raise _cannot_read(self.name, error) from error
 
@@ -622,8 +650,20 @@ class SectionFrame(_FileFrame):
         self._source.close()
 
 
-def _pixels(hdu):
-    """Give what can be sliced: data that are in memory already, or a section."""
+def pixels_of(hdu):
+    """
+    Give the pixels of an HDU, to be read when they are asked for.
+
+    Parameters
+    ----------
+    hdu : HDU
+        An image.
+
+    Returns
+    -------
+    `~numpy.ndarray` or section
+        What can be sliced: data that are in memory already, or a section.
+    """
     if hdu.fileinfo() is None or "data" in vars(hdu):
         return hdu.data
     return hdu.section

@@ -1,21 +1,19 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """What a user may give as a stack of images, made a list."""
 
-import glob
 import os
-import re
 
 import numpy as np
 from astropy.io import fits
 from astropy.nddata import NDData
 
 from imcombiners_astro.errors import EmptyInputError
+from imcombiners_astro.files.paths import at_home, paths_of_text
 
-__all__ = ["expand_inputs"]
+__all__ = ["COMPANIONS", "expand_inputs", "is_collection"]
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 # Extensions that CCDData writes beside an image, and those that flags are read from.
-_COMPANIONS = ("MASK", "UNCERT", "PSFIMAGE", "DQ", "FLAGS")
+COMPANIONS = ("MASK", "UNCERT", "PSFIMAGE", "DQ", "FLAGS")
 
 
 def expand_inputs(img_list, unit=None):
@@ -33,13 +31,19 @@ def expand_inputs(img_list, unit=None):
         - One such array of at least 3 dimensions, ``(N, *shape)``: its planes.
         - A string of paths with commas between them.
         - One path. If no file has this name, a pattern such as ``"bias*.fits"``, which
-          stands for the files that match, sorted by name.
+          stands for the files that match, sorted by name; or ``"@name"``, which stands
+          for the paths and patterns in a text file, one in a line. Empty lines and all
+          from a ``#`` on, at the beginning of a line or after a space, do not count.
+          Names are relative to the current directory, as in IRAF, or to that of the
+          list where only there is such a file.
         - A ``ccdproc.ImageFileCollection``: its files.
         - One HDU, or one file object: that image.
         - One `~astropy.io.fits.HDUList`: its images; without the extensions MASK,
           UNCERT, PSFIMAGE, DQ and FLAGS, which belong to another image.
 
-        In all paths ``~`` is the home directory.
+        In all paths ``~`` is the home directory, and one that ends with ``[2]``,
+        ``[SCI]`` or ``[SCI,2]`` means that HDU of the file
+        (see `imcombiners_astro.files.paths`).
     unit : str or `~astropy.units.UnitBase`, optional
         Unit of arrays that have none.
 
@@ -54,11 +58,13 @@ def expand_inputs(img_list, unit=None):
     EmptyInputError
         If there are none. It is a ValueError, and an IndexError.
     FileNotFoundError
-        If nothing matches a pattern.
+        If nothing matches a pattern, or there is no such list.
     TypeError
         If an item is no image.
     ValueError
         If it is none of these: one CCDData, a number, `None`, one image as an array.
+        Also for an ``[...]`` that is no HDU, an empty list and one that contains
+        itself.
 
     Examples
     --------
@@ -89,10 +95,10 @@ def _items(img_list, unit):
     if isinstance(img_list, bytes):
         img_list = os.fsdecode(img_list)
     if isinstance(img_list, str):
-        return _from_text(img_list)
+        return paths_of_text(img_list)
     if isinstance(img_list, os.PathLike):
-        return _matches(os.fsdecode(img_list))
-    if _is_collection(img_list):
+        return paths_of_text(os.fsdecode(img_list), commas=False)
+    if is_collection(img_list):
         return img_list.files_filtered(include_path=True)
     if isinstance(img_list, fits.HDUList):
         return [hdu for hdu in img_list if _is_image(hdu)]
@@ -109,34 +115,12 @@ def _items(img_list, unit):
     )
 
 
-def _from_text(text):
-    if "," not in text or os.path.exists(os.path.expanduser(text)):
-        return _matches(text) if text.strip() else []
-    names = [name.strip() for name in text.split(",")]
-    return [match for name in names if name for match in _matches(name)]
-
-
-def _matches(text):
-    """Return the path, or the files that match it if there is no such file."""
-    path = _home(text)
-    if _URL.match(path) or not glob.has_magic(path) or os.path.lexists(path):
-        return [path]
-    found = sorted(glob.glob(path))
-    if not found:
-        raise FileNotFoundError(f"no file matches {text!r}.")
-    return found
-
-
-def _home(text):
-    return text if _URL.match(text) else os.path.expanduser(text)
-
-
 def _checked(item, name, unit):
     if isinstance(item, str | bytes | os.PathLike):
         text = os.fsdecode(item)
         if not text:
             raise ValueError(f"{name} is an empty path.")
-        return _home(str(text))
+        return at_home(str(text))
     if (
         isinstance(item, NDData | fits.HDUList)
         or _is_array(item, unit)
@@ -155,7 +139,20 @@ def _checked(item, name, unit):
     )
 
 
-def _is_collection(thing):
+def is_collection(thing):
+    """
+    Tell an ImageFileCollection of ccdproc, without importing ccdproc.
+
+    Parameters
+    ----------
+    thing : object
+        Anything.
+
+    Returns
+    -------
+    bool
+        Whether it is one, or of a subclass.
+    """
     # by name: whoever has one has imported ccdproc, others need not
     return any(
         cls.__name__ == "ImageFileCollection" and cls.__module__.startswith("ccdproc")
@@ -178,4 +175,4 @@ def _is_hdu(thing):
 
 
 def _is_image(hdu):
-    return hdu.is_image and bool(hdu.shape) and hdu.name.upper() not in _COMPANIONS
+    return hdu.is_image and bool(hdu.shape) and hdu.name.upper() not in COMPANIONS

@@ -25,8 +25,9 @@ __all__ = [
     "UncertaintyNote",
     "check_sizes",
     "choose_hdus",
-    "flags_of",
+    "companion_of",
     "from_hdus",
+    "has_image",
     "header_of",
     "make_image",
 ]
@@ -304,8 +305,8 @@ def choose_hdus(hdus, options, name):
     hdu = hdus[index]
     bunit = hdu.header.get("BUNIT")
     own_choice = False
-    if index == 0 and not _has_image(hdu):
-        found = [k for k, hdu in enumerate(hdus) if k and _has_image(hdu)]
+    if index == 0 and not has_image(hdu):
+        found = [k for k, hdu in enumerate(hdus) if k and has_image(hdu)]
         if not found:
             raise NoImageError(f"{name} has no image, only {_names(hdus)}.")
         plain = [k for k in found if not isinstance(hdus[k], fits.CompImageHDU)]
@@ -315,11 +316,16 @@ def choose_hdus(hdus, options, name):
         own_choice = index not in plain[:1]
         hdu = hdus[index]
         bunit = hdu.header.get("BUNIT", bunit)
-    elif not _has_image(hdu):
+    elif not has_image(hdu):
         raise NoImageError(f"{name}: HDU {options.hdu!r} has no image ({_label(hdu)}).")
-    mask = _optional(hdus, options.hdu_mask, name, "mask")
-    uncertainty = _optional(hdus, options.hdu_uncertainty, name, "uncertainty")
-    flags = _optional(hdus, _hdu_of_flags(hdus, index, options), name, "flags")
+    if bunit is None and options.inherits_unit:
+        bunit = hdus[0].header.get("BUNIT")
+    mask = _optional(hdus, options.hdu_mask, index, options, name, "mask")
+    uncertainty = _optional(
+        hdus, options.hdu_uncertainty, index, options, name, "uncertainty"
+    )
+    flags = _hdu_of_flags(hdus, index, options)
+    flags = _optional(hdus, flags, index, options, name, "flags")
     if flags is None and options.hdus_of_flags and options.flags_required:
         _index_of(hdus, options.hdus_of_flags[0], name)
     note = None
@@ -340,59 +346,74 @@ def _index_of(hdus, hdu, name):
     return index
 
 
-def _optional(hdus, hdu, name, what):
+def _optional(hdus, hdu, image, options, name, what):
     """Find an HDU that belongs to the image, if there is one."""
     if hdu is None:
         return None
     if isinstance(hdu, int):  # such a number means an HDU that is there
         index = _index_of(hdus, hdu, name)
-    elif hdu in hdus:
-        index = hdus.index_of(hdu)
+    elif isinstance(hdu, str):
+        index = _by_name(hdus, [hdu], image, options.of_many)
     else:
-        return None
-    if not _has_image(hdus[index]):
+        index = hdus.index_of(hdu) if hdu in hdus else None
+    if index is not None and not has_image(hdus[index]):
         raise NoImageError(f"{name}: HDU {hdu!r} is no image, it cannot be the {what}.")
     return index
 
 
-def _hdu_of_flags(hdus, index, options):
+def _by_name(hdus, names, image, only_same, unless=lambda number, hdu: False):
+    """Find the HDU of one of the names that belongs to an image, or `None`."""
+    found = {}
+    for number, hdu in enumerate(hdus):
+        if not unless(number, hdu):
+            found.setdefault((hdu.name.upper(), hdu.ver), number)
+    names = [name.strip().upper() for name in names]
+    image = image, hdus[image].name.upper(), hdus[image].ver
+    return found.get(companion_of(found, names, image, only_same))
+
+
+def _hdu_of_flags(hdus, image, options):
     wanted = options.hdus_of_flags
     if not all(isinstance(hdu, str) for hdu in wanted):
         return wanted[0]
-    found = {
-        (hdu.name.upper(), hdu.ver): k
-        for k, hdu in reversed(list(enumerate(hdus)))
+
+    def unless(number, hdu):
         # a table of that name is something else, unless it was asked for
-        if k != index and (options.flags_required or _has_image(hdu))
-    }
-    wanted = [hdu.strip().upper() for hdu in wanted]
-    return found.get(flags_of(reversed(found), wanted, hdus[index].ver))
+        return number == image or not (options.flags_required or has_image(hdu))
+
+    return _by_name(hdus, wanted, image, options.of_many, unless)
 
 
-def flags_of(found, names, version):
+def companion_of(found, names, image, only_same=False):
     """
-    Choose the flags of an image.
+    Choose what belongs to an image.
 
     Parameters
     ----------
     found : iterable of (str, int)
         Names and versions of HDUs, in order.
     names : sequence of str
-        Names that flags may have, the best first.
-    version : int
-        EXTVER of the image.
+        Names that it may have, the best first.
+    image : (int, str, int)
+        Number, name and version of the HDU of the image.
+    only_same : bool, optional
+        Whether it must have the version of the image.
 
     Returns
     -------
     (str, int) or `None`
         Of the best name that there is: the one of the version of the image, or else the
-        first.
+        first. The name may begin with name or number of the image: CHIP2_MASK, 2_MASK.
     """
     found = list(found)
+    number, own, version = image
     for name in names:
+        for begin in (f"{own}_", f"{number}_", ""):
+            if (begin + name, version) in found:
+                return begin + name, version
         same = [key for key in found if key[0] == name]
-        if same:
-            return (name, version) if (name, version) in same else same[0]
+        if same and not only_same:
+            return same[0]
     return None
 
 
@@ -418,7 +439,20 @@ def header_of(hdus, index):
     return header
 
 
-def _has_image(hdu):
+def has_image(hdu):
+    """
+    Tell whether an HDU has an image.
+
+    Parameters
+    ----------
+    hdu : HDU
+        Any HDU.
+
+    Returns
+    -------
+    bool
+        Whether it is an image, compressed or not, with at least one pixel.
+    """
     return (
         getattr(hdu, "is_image", False)
         and not isinstance(hdu, fits.GroupsHDU)

@@ -60,6 +60,11 @@ class ReadOptions:
         As in `astropy.io.fits.open`.
     for_open : dict
         Keywords for `astropy.io.fits.open`.
+    of_many : bool
+        Whether the image is one of several of its file: what belongs to it has the same
+        EXTVER.
+    inherits_unit : bool
+        Whether BUNIT may be in the primary HDU only.
     """
 
     keywords: dict[str, Any]
@@ -77,6 +82,8 @@ class ReadOptions:
     uint: bool
     ignore_blank: bool
     for_open: dict[str, Any]
+    of_many: bool = False
+    inherits_unit: bool = False
 
     @classmethod
     def parse(
@@ -144,6 +151,22 @@ class ReadOptions:
             ignore_blank=bool(keywords.get("ignore_blank", False)),
             for_open=for_open,
         )
+
+    def with_mask(self, number):
+        """
+        Keywords of ``CCDData.read`` that name the mask.
+
+        Parameters
+        ----------
+        number : int or `None`
+            Number of its HDU, if it was found.
+
+        Returns
+        -------
+        dict
+            Of several of one name ``CCDData.read`` would take the first.
+        """
+        return self.keywords | ({} if number is None else {"hdu_mask": number})
 
     @property
     def companions(self):

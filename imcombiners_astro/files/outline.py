@@ -41,7 +41,9 @@ def outline_of_file(hdus, image, options):
     for hdu in hdus:
         memory.write(_small(hdu, options.keywords.get("hdu_psf", "PSFIMAGE")))
     memory.seek(0)
-    ccd = CCDData.read(memory, **{**options.keywords, "format": "fits"})
+    # which of several masks it is does not matter
+    keywords = {**options.keywords, "format": "fits", "hdu_mask": None}
+    ccd = CCDData.read(memory, **keywords)
     shape = hdus[image].shape
     for k, size in enumerate(reversed(shape), start=1):
         ccd.header[f"NAXIS{k}"] = size
@@ -57,7 +59,7 @@ def outline_of_file(hdus, image, options):
 def _small(hdu, name_of_psf):
     """Return the bytes of an HDU with an image of one pixel."""
     header = hdu.header.copy()
-    if hdu.name == name_of_psf:
+    if name_of_psf in (hdu.name, (hdu.name, hdu.ver)):
         whole = io.BytesIO()
         hdu.copy().writeto(whole)
         content = whole.getvalue()

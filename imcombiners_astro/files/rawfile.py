@@ -23,7 +23,15 @@ try:
 except ImportError:  # Windows
     resource = None
 
-__all__ = ["MAX_KEPT", "MAX_OPEN", "PackedFile", "RawFile", "open_bytes"]
+__all__ = [
+    "MAX_KEPT",
+    "MAX_OPEN",
+    "UNPACK_ERRORS",
+    "PackedFile",
+    "RawFile",
+    "open_bytes",
+    "unpacked",
+]
 
 _BLOCK = 2880  # of FITS files
 
@@ -38,7 +46,8 @@ _PACKED = {
     b"BZh": (bz2.BZ2File, 4_200_000),
     b"\xfd7zXZ": (lzma.LZMAFile, 9_500_000),
 }
-_UNPACK_ERRORS = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
+# What the modules that unpack raise if a file is damaged.
+UNPACK_ERRORS = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 
 
 class _Share:
@@ -466,7 +475,7 @@ class PackedFile(Parkable):
             with self.raw, self as file:
                 file.seek(offset)
                 return file.read(n_bytes)
-        except _UNPACK_ERRORS as error:
+        except UNPACK_ERRORS as error:
             raise self._named(error) from error
 
     def readinto(self, view, offset):
@@ -497,7 +506,7 @@ class PackedFile(Parkable):
                         found += n
                     if offset + found == self.end:
                         file.read(_BLOCK)
-            except _UNPACK_ERRORS as error:
+            except UNPACK_ERRORS as error:
                 raise self._named(error) from error
             if found < len(bytes_):
                 raise OSError(
@@ -573,3 +582,26 @@ def open_bytes(name):
         if magic.startswith(start):
             return PackedFile(raw, opener, kept_nbytes)
     return raw
+
+
+def unpacked(file):
+    """
+    Unpack a file object at once, if it is packed.
+
+    Parameters
+    ----------
+    file : file object
+        It can seek, and is at its beginning.
+
+    Returns
+    -------
+    file object
+        The same one, or one in memory.
+    """
+    magic = file.read(6)
+    file.seek(0)
+    for start, module in ((b"\x1f\x8b\x08", gzip), (b"BZh", bz2), (b"\xfd7zXZ", lzma)):
+        if magic.startswith(start):
+            with module.open(file) as content:
+                return io.BytesIO(content.read())
+    return file

@@ -8,17 +8,18 @@ to astropy.
 
 import re
 from math import prod
+from typing import NamedTuple
 
 from imcombiners_astro.files.layout import (
     TYPES,
     FileLayout,
     UncertaintyNote,
     check_sizes,
-    flags_of,
+    companion_of,
     make_image,
 )
 
-__all__ = ["scan"]
+__all__ = ["Entry", "all_entries", "scan"]
 
 _BLOCK = 2880
 _CARD = 80
@@ -29,6 +30,10 @@ _END = b"END" + 77 * b" "
 
 class _UnusualError(Exception):
     """A header that `scan` leaves to astropy."""
+
+
+class _EndOfFileError(_UnusualError):
+    """A header that the end of the file cuts."""
 
 
 _PRINTABLE = bytes(range(0x20, 0x7F))
@@ -47,7 +52,92 @@ _VALUE = re.compile(
 )
 
 
-def scan(file, options):
+class Entry(NamedTuple):
+    """
+    One HDU.
+
+    Attributes
+    ----------
+    number : int
+        Its number.
+    kind : {"IMAGE", "TABLE", "BINTABLE"}
+        What it is.
+    shape : tuple of int
+        NAXISn, as NumPy orders them.
+    size : int
+        Bytes of the data.
+    cards : dict
+        Values of the keywords that matter.
+    offset : int
+        Byte of the file where the data begin.
+    """
+
+    number: int
+    kind: str
+    shape: tuple[int, ...]
+    size: int
+    cards: dict
+    offset: int
+
+    @property
+    def name(self):
+        """EXTNAME in capitals, or an empty text."""
+        return self.cards.get("EXTNAME", "")
+
+    @property
+    def version(self):
+        """EXTVER."""
+        return self.cards.get("EXTVER", 1)
+
+
+def all_entries(file):
+    """
+    Read the headers of all HDUs of a file.
+
+    Parameters
+    ----------
+    file : RawFile or PackedFile
+        The file.
+
+    Returns
+    -------
+    list of Entry or `None`
+        `None` if any header is out of the ordinary, or an image is compressed.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read, or is too short, naming it.
+    """
+    try:
+        entries = list(_walk(file))
+    except _EndOfFileError:
+        raise OSError(f"{file.name} is truncated: it ends in a header.") from None
+    except _UnusualError:
+        return None
+    end = max((entry.offset + entry.size for entry in entries if entry.size), default=0)
+    is_whole = file.ends_at(-(-end // _BLOCK) * _BLOCK)
+    if end and not is_whole and not file.read_at(end - 1, 1):
+        raise OSError(f"{file.name} is truncated: its headers need {end} bytes.")
+    return None if any("ZIMAGE" in entry.cards for entry in entries) else entries
+
+
+def _walk(file):
+    """Yield the HDUs."""
+    position = number = 0
+    # To look behind the image means to unpack a packed one: not without need.
+    while not file.ends_at(position):
+        found = _read_cards(file, position)
+        if found is None:
+            return
+        cards, offset = found
+        kind, shape, size = _structure(cards, number)
+        yield Entry(number, kind, tuple(shape), size, cards, offset)
+        position = offset + -(-size // _BLOCK) * _BLOCK
+        number += 1
+
+
+def scan(file, options, entries=None):
     """
     Find the image of a file whose headers are plain.
 
@@ -57,6 +147,8 @@ def scan(file, options):
         The file.
     options : ReadOptions
         What to look for.
+    entries : list of Entry, optional
+        From `all_entries`, if the headers were read before.
 
     Returns
     -------
@@ -70,12 +162,12 @@ def scan(file, options):
         If the file is too short, naming it.
     """
     try:
-        return _scan(file, options)
+        return _scan(file, options, _walk(file) if entries is None else entries)
     except _UnusualError:
         return None
 
 
-def _scan(file, options):
+def _scan(file, options, entries):
     wanted = options.hdu
     if type(wanted) is not int or wanted < 0:
         raise _UnusualError
@@ -84,57 +176,60 @@ def _scan(file, options):
     flag_names = [_plain_name(name) for name in options.hdus_of_flags]
     if uncertainty_name is not None and options.utype != "UTYPE":
         raise _UnusualError
-    image = mask = uncertainty = bunit = primary_bunit = note = None
-    flags = {}
-    position = number = 0
-    while (
-        image is None
-        or (mask_name is not None and mask is None)
-        or (uncertainty_name is not None and uncertainty is None)
-        or flag_names
-    ):
-        # To look behind the image means to unpack a packed one: not without need.
-        found = None if file.ends_at(position) else _read_cards(file, position)
-        if found is None:
-            break
-        cards, offset = found
-        kind, shape, size = _structure(cards, number)
+    names = [name for name in (mask_name, uncertainty_name) if name is not None]
+    image = bunit = primary_bunit = None
+    found = {}  # what may belong to the image, by name and version
+    for entry in entries:
+        number, cards, name = entry.number, entry.cards, entry.name
+        is_plain = entry.kind == "IMAGE" and entry.size > 0
         if number == 0:
             primary_bunit = cards.get("BUNIT")
-            if kind == "IMAGE" and not shape and wanted == 0:
+            if entry.kind == "IMAGE" and not entry.shape and wanted == 0:
                 wanted = None  # now it is the first image extension with data
-        name = cards.get("EXTNAME", "")
-        is_first = wanted is None and kind == "IMAGE" and size > 0
+        is_first = wanted is None and is_plain
         is_image = image is None and (number == wanted or is_first)
         if is_image and is_first and name in options.companions:
             raise _UnusualError
-        is_mask = mask is None and name == mask_name
-        is_uncertainty = uncertainty is None and name == uncertainty_name
-        is_flags = name in flag_names
-        n_roles = is_image + is_mask + is_uncertainty + is_flags
-        if n_roles > 1 or (n_roles and (kind != "IMAGE" or not size)):
+        # MASK, or CHIP2_MASK, which is that of CHIP2
+        kinds = [
+            kind
+            for kind in (*names, *flag_names)
+            if name == kind or name.endswith(f"_{kind}")
+        ]
+        n_roles = is_image + len(kinds)
+        if n_roles > 1 or (n_roles and not is_plain):
             raise _UnusualError
         if n_roles:
-            layout = _scanned_image(cards, number, offset, shape, options)
-            if (is_mask or is_uncertainty) and layout.scaling is not None:
+            layout = _scanned_image(entry, options)
+            if set(kinds) & set(names) and layout.scaling is not None:
                 raise _UnusualError
         if is_image:
-            image, version = layout, cards.get("EXTVER", 1)
+            image, version = layout, entry.version
+            identity = number, name or ("PRIMARY" if number == 0 else ""), version
             bunit = cards.get("BUNIT")
-            if wanted is None and "BUNIT" not in cards:
+            if (wanted is None or options.inherits_unit) and "BUNIT" not in cards:
                 bunit = primary_bunit
-        elif is_mask:
-            mask = layout
-        elif is_uncertainty:
-            uncertainty = layout
+        elif n_roles:
             note = UncertaintyNote.of(cards.get("UTYPE"), name, cards.get("BUNIT"))
-        elif is_flags:
-            flags.setdefault((name, cards.get("EXTVER", 1)), layout)
-        position = offset + -(-size // _BLOCK) * _BLOCK
-        number += 1
-    if image is None or (options.flags_required and flag_names and not flags):
+            found.setdefault((name, entry.version), (layout, note))
+        if (
+            image is not None
+            and not flag_names
+            and all((name, version) in found for name in names)
+        ):
+            break  # nothing that comes later can matter
+    if image is None:
         raise _UnusualError
-    flags = flags.get(flags_of(flags, flag_names, version))
+
+    def belonging(names):
+        key = companion_of(found, names, identity, options.of_many)
+        return found.get(key, (None, None))
+
+    flags, _ = belonging(flag_names)
+    if options.flags_required and flag_names and flags is None:
+        raise _UnusualError
+    mask, _ = belonging([mask_name] if mask_name else [])
+    uncertainty, note = belonging([uncertainty_name] if uncertainty_name else [])
     layout = FileLayout(image, mask, bunit, uncertainty, flags, note)
     check_sizes(file, layout)
     return layout
@@ -148,7 +243,8 @@ def _plain_name(name):
     return name.strip().upper()
 
 
-def _scanned_image(cards, number, offset, shape, options):
+def _scanned_image(entry, options):
+    cards = entry.cards
     for key in ("BSCALE", "BZERO"):
         if type(cards.get(key, 0)) not in (int, float):
             raise _UnusualError
@@ -160,9 +256,9 @@ def _scanned_image(cards, number, offset, shape, options):
     if "BLANK" in cards and cards["BITPIX"] < 0:
         raise _UnusualError  # astropy warns
     return make_image(
-        number,
-        offset,
-        shape,
+        entry.number,
+        entry.offset,
+        entry.shape,
         cards,
         uint=options.uint,
         ignore_blank=options.ignore_blank,
@@ -184,8 +280,10 @@ def _read_cards(file, position):
             continue
         start = max(0, len(text) - _CARD)
         more = file.read_at(position + len(text), len(text))
-        if not more or len(text) > _LONGEST_HEADER or not _looks_like_header(text):
+        if len(text) > _LONGEST_HEADER or not _looks_like_header(text):
             raise _UnusualError
+        if not more:
+            raise _EndOfFileError
         text = text + more
     header = bytes(text[:end])
     if header.translate(None, _PRINTABLE):

@@ -11,6 +11,7 @@ from astropy.table import MaskedColumn, Table
 
 from imcombiners_astro.errors import EmptyInputError
 from imcombiners_astro.files.inputs import expand_inputs
+from imcombiners_astro.files.paths import split_hdu
 
 
 @pytest.fixture
@@ -172,3 +173,82 @@ def test_wrong_items(given, message):
 def test_empty_path():
     with pytest.raises(ValueError, match=r"img_list\[1\] is an empty path"):
         expand_inputs(["x.fits", ""])
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lists(files, end):
+    lines = [
+        "# all of them",
+        "",
+        "b2.fits  # the first",
+        "  b1.fits",
+        "dark*",
+        "c#1.fits",
+    ]
+    (files / "all.lis").write_bytes(end.join(lines).encode())
+    found = ["b2.fits", "b1.fits", "dark[1].fits", "c#1.fits"]
+    assert expand_inputs("@all.lis") == found
+    assert expand_inputs(Path("@all.lis")) == found
+    assert expand_inputs("@~/all.lis") == found
+    assert expand_inputs("b1.fits, @all.lis") == ["b1.fits", *found]
+    assert expand_inputs(["@all.lis"]) == ["@all.lis"]  # one image
+    (files / "@all.lis").touch()
+    assert expand_inputs("@all.lis") == ["@all.lis"]  # there is such a file
+
+
+def test_lists_elsewhere(files):
+    night = files / "night"
+    night.mkdir()
+    for name in ("b1.fits", "d1.fits", "d2.fits"):
+        (night / name).touch()
+    names = "b1.fits\nd1.fits\nd?.fits\nd2.fits[SCI,1]\nd?.fits[1]\nx.fits\n@more"
+    (night / "list").write_text(names)
+    (night / "more").write_text("~/b2.fits\n")
+    home = str(files)
+    assert expand_inputs("@night/list") == [
+        "b1.fits",  # of the current directory, as in IRAF
+        "night/d1.fits",
+        "night/d1.fits",
+        "night/d2.fits",
+        "night/d2.fits[SCI,1]",
+        "night/d1.fits[1]",
+        "night/d2.fits[1]",
+        "x.fits",  # nowhere
+        f"{home}/b2.fits",
+    ]
+
+
+def test_wrong_lists(files):
+    with pytest.raises(FileNotFoundError, match="no list of files 'nix'"):
+        expand_inputs("@nix")
+    (files / "empty").write_text("\n# nothing\n")
+    with pytest.raises(ValueError, match="the list empty has no names"):
+        expand_inputs("@empty")
+    (files / "one").write_text("@two\n")
+    (files / "two").write_text("@one\n")
+    with pytest.raises(ValueError, match="the list one contains itself"):
+        expand_inputs("@one")
+    (files / "pattern").write_text("c*.fits\n")
+    with pytest.raises(FileNotFoundError, match=r"no file matches 'c\*\.fits'"):
+        expand_inputs("@pattern")
+
+
+def test_hdus_in_brackets(files):
+    (files / "s[1]").touch()
+    assert expand_inputs("b1.fits[2]") == ["b1.fits[2]"]
+    assert expand_inputs("b1.fits[SCI,2],b2.fits[SCI,2]") == [
+        "b1.fits[SCI,2]",
+        "b2.fits[SCI,2]",
+    ]
+    assert expand_inputs("b?.fits[0]") == ["b1.fits[0]", "b2.fits[0]"]
+    assert expand_inputs("dark[1].fits[1]") == ["dark[1].fits[1]"]
+    assert expand_inputs("nothing.fits[1]") == ["nothing.fits[1]"]
+    with pytest.raises(ValueError, match="Sections of images are not read"):
+        expand_inputs("nothing.fits[1:5,1:5]")
+    assert split_hdu("s[1]") == ("s[1]", None)
+    assert split_hdu("a.fits[ sci , 12 ]") == ("a.fits", ("sci", 12))
+    assert split_hdu("a.fits[Sci A]") == ("a.fits", "Sci A")
+    assert split_hdu("https://x.org/a[1]") == ("https://x.org/a[1]", None)
+    for wrong in ("[]", "[1:3]", "[*,*]", "[a,b]", "[1,2]x[-1:]", "[a,1,2]"):
+        with pytest.raises(ValueError, match=r"must be the number, the name or name,"):
+            split_hdu(f"a.fits{wrong}")
