@@ -43,6 +43,9 @@ _TIMES = frozenset(
 # How the integers of some file were to be read. Beside other pixels they spoil them.
 _SCALING = ("BSCALE", "BZERO", "BLANK")
 
+# Keywords of `CCDData.read` for what belongs to an image, and the names it looks for.
+_OF_CCDDATA = {"hdu_mask": "MASK", "hdu_uncertainty": "UNCERT", "hdu_psf": "PSFIMAGE"}
+
 # Pixels of one tile of a compressed cube: enough that the tiles do not cost more than
 # their pixels, few enough to look at a part without decompressing all.
 _TILE_SIZE = 2**18
@@ -265,18 +268,45 @@ def flag_hdus(flags, extname):
     return hdus
 
 
-def _read_flags(hdus, extname):
+def _index_of_image(hdus, hdu):
+    """Return the number of the HDU that is read; 0 stands for the first image."""
+    index = hdus.index_of(hdu)
+    if index or hdus[0].header["NAXIS"] or len(hdus) == 1:
+        return index
+    if isinstance(hdus[1], fits.CompImageHDU):
+        return 1
+    plain = (k for k, x in enumerate(hdus) if type(x) is fits.ImageHDU and x.shape)
+    return next(plain, 0)
+
+
+def _belonging(hdus, name, image):
+    """
+    Return the HDU of a name that belongs to an image, or None.
+
+    Its name may begin with name or number of the image; of several it is the one with
+    the EXTVER of the image, or the first.
+    """
+    name, own = name.upper(), hdus[image]
+    for begin in (f"{own.name}_", f"{image}_", ""):
+        for hdu in hdus:
+            if hdu.name == begin + name and hdu.ver == own.ver:
+                return hdu
+    return next((hdu for hdu in hdus if hdu.name == name), None)
+
+
+def _read_flags(hdus, extname, image):
     if extname is None:
         return None
+    own = _belonging(hdus, extname, image)
+    if own is not None:
+        return _read_image(own, own.header.get("LOGICAL", False))
     prefix = f"{extname}_".upper()
     found = {}
     for hdu in hdus:
-        if hdu.name == extname.upper() or hdu.name.startswith(prefix):
+        if hdu.name.startswith(prefix):
             array = _read_image(hdu, hdu.header.get("LOGICAL", False))
             key = hdu.name.removeprefix(prefix)
             found[hdu.header.get("FLAGNAME", key)] = array
-            if hdu.name == extname.upper():
-                return array
     if not found:
         return None
     collection = FlagCollection(shape=next(iter(found.values())).shape)
@@ -382,8 +412,9 @@ def read_ccd_and_diagnostics(filename, hdu=0, unit=None, hdu_flags="FLAGS", **ke
     ----------
     filename : str, path or file object
         A FITS file; extensions it does not have give None.
-    hdu : int or str, optional
-        Where the image is.
+    hdu : int, str or tuple, optional
+        Where the image is. Of several extensions of one name, that with the EXTVER of
+        the image belongs to it, or one whose name begins with that of the image.
     unit : `~astropy.units.Unit` or str, optional
         Unit of the image, instead of BUNIT. Without either it is dimensionless.
     hdu_flags : str or None, optional
@@ -403,17 +434,23 @@ def read_ccd_and_diagnostics(filename, hdu=0, unit=None, hdu_flags="FLAGS", **ke
     start = filename.tell() if is_object else 0
     hdus = fits.open(filename, memmap=False)
     try:
+        image = _index_of_image(hdus, hdu)
         found = {
-            name: _read_image(hdus[diagnostic.extname], diagnostic.dtype == "?")
+            name: _read_image(own, diagnostic.dtype == "?")
             for name, diagnostic in DIAGNOSTICS.items()
-            if diagnostic.extname in hdus
+            if (own := _belonging(hdus, diagnostic.extname, image)) is not None
         }
-        if "FRAMES" in hdus:
-            found["frames"] = read_frames(hdus["FRAMES"])
-        flags = _read_flags(hdus, hdu_flags)
-        if hdu == 0 and len(hdus) > 1 and hdus[0].header["NAXIS"] == 0:
-            # What CCDData.read does not look for: it would take an extension for it.
-            hdu = 1 if isinstance(hdus[1], fits.CompImageHDU) else 0
+        frames = _belonging(hdus, "FRAMES", image)
+        if frames is not None:
+            found["frames"] = read_frames(frames)
+        flags = _read_flags(hdus, hdu_flags, image)
+        for keyword, default in _OF_CCDDATA.items():
+            name = keywords.get(keyword, default)
+            own = _belonging(hdus, name, image) if isinstance(name, str) else None
+            if own is not None:
+                keywords[keyword] = (own.name, own.ver)
+        if hdu == 0 and isinstance(hdus[image], fits.CompImageHDU):
+            hdu = image  # CCDData.read does not look for one
         header = _image_header(hdus, hdu)
     finally:
         # A file object belongs to the caller, and is read once more.

@@ -19,6 +19,7 @@ from imcombiners_astro.errors import UnknownKeywordWarning, UnusedOptionWarning,
 from imcombiners_astro.extras import Extras
 from imcombiners_astro.files.fits import open_frames
 from imcombiners_astro.files.inputs import expand_inputs
+from imcombiners_astro.files.mef import ALL, combine_extensions
 from imcombiners_astro.files.output import Output
 from imcombiners_astro.options import check_method, check_options
 from imcombiners_astro.provenance import describe
@@ -101,10 +102,12 @@ def combine(
     img_list : iterable of str, path, `~astropy.nddata.CCDData` or HDU, or str
         The N images, of one shape (any number of dimensions) and of units that can be
         converted to that of the first one. A mixture is allowed, and so are NDData,
-        masked arrays and Quantity arrays, plain arrays (with ``unit=``), an
-        ``ImageFileCollection``, names separated by commas, one path, or one pattern
-        such as ``"bias-*.fits"``. Frames larger than the first one are cut to its shape
-        from pixel [0, 0] with a warning (2-D images only).
+        masked arrays and Quantity arrays, plain arrays (with ``unit=``), binary file
+        objects, URLs, an ``ImageFileCollection``, names separated by commas, one path,
+        one pattern such as ``"bias-*.fits"``, or ``"@list"``, a text file with a path
+        in each line. ``"name.fits[SCI,2]"`` is one HDU of a file. Frames larger than
+        the first one are cut to its shape from pixel [0, 0] with a warning (2-D images
+        only).
     output_file : str or path, optional
         FITS file for the result, with the extensions MASK and UNCERT, and those of the
         diagnostics. It appears only when it is complete. A result that does not fit in
@@ -247,6 +250,8 @@ def combine(
     **ccdkwargs
         For ``CCDData.read`` and `astropy.io.fits.open`, such as ``unit`` and ``hdu``.
         They do not apply to images in memory. Other names are ignored with a warning.
+        ``hdu="all"`` combines files of the same structure extension by extension. Mask,
+        uncertainty and flags of an image are those of its EXTVER, if there are several.
 
     Returns
     -------
@@ -258,7 +263,10 @@ def combine(
         that was asked for. ``mask`` is True where no sample is left. ``uncertainty``
         has the class of that of the first image and its own conversion of the standard
         deviation. All arrays are writable and independent of the input; but if the
-        result does not fit in ``mem_limit``, they are read-only maps of files.
+        result does not fit in ``mem_limit``, they are read-only maps of files. With
+        ``hdu="all"`` a dict of such images by extension: by EXTNAME, by
+        (EXTNAME, EXTVER) where several have one name, or by number where there is none;
+        ``output_file`` is then a file of the structure of the first one.
 
     Raises
     ------
@@ -387,13 +395,14 @@ def _combine(img_list, arguments, ccdkwargs, tally=None):
         checksum=output["output_checksum"],
     )
 
+    wanted = {
+        "want_uncertainty": bool(needs_variances(options)),
+        "want_flags": options.extras.wants_flags,
+    }
+    if _is_all(ccdkwargs):
+        return combine_extensions(items, options, ccdkwargs, wanted, output, tally)
     with contextlib.ExitStack() as opened:
-        frames = open_frames(
-            items,
-            want_uncertainty=bool(needs_variances(options)),
-            want_flags=options.extras.wants_flags,
-            **ccdkwargs,
-        )
+        frames = open_frames(items, **wanted, **ccdkwargs)
         for frame in frames:
             opened.callback(frame.close)
         _warn_about_unit(items, frames, ccdkwargs.get("unit"))
@@ -401,6 +410,11 @@ def _combine(img_list, arguments, ccdkwargs, tally=None):
     if output is not None and not output.is_written:
         output.write(result)
     return result
+
+
+def _is_all(ccdkwargs):
+    hdu = ccdkwargs.get("hdu")
+    return isinstance(hdu, str) and hdu == ALL
 
 
 @functools.cache
@@ -496,6 +510,11 @@ def _belongs_to_ccdproc(items, array_package):
 
 def _hand_over(items, arguments, ccdkwargs):
     """Let ccdproc combine arrays of other libraries."""
+    if _is_all(ccdkwargs):
+        raise TypeError(
+            f"hdu={ALL!r} is for NumPy arrays; ccdproc, which combines those of other "
+            "libraries, combines one extension at a time."
+        )
     import ccdproc.combiner
 
     theirs = ccdproc.combiner.combine

@@ -19,10 +19,10 @@ from imcombiners_astro.products import of_type
 from imcombiners_astro.result import CombinedCCDData
 from imcombiners_astro.result_fits import tile_shape
 
-__all__ = ["Output", "check_output", "write_output"]
+__all__ = ["KEYWORD", "Output", "check_output", "write_output"]
 
 # What combine() calls the argument `overwrite`.
-_KEYWORD = "overwrite_output"
+KEYWORD = "overwrite_output"
 
 _COMPRESSIONS = ("RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1")
 
@@ -63,7 +63,7 @@ def check_output(path, overwrite=False):
             f"output_file {path!r}: the format cannot be told from the name, which "
             "should end with .fits, .fit, .fts or one of these and .gz."
         )
-    check_free(path, overwrite, _KEYWORD)
+    check_free(path, overwrite, KEYWORD)
     directory = os.path.dirname(path) or os.curdir
     if not os.path.isdir(directory):
         raise FileNotFoundError(f"output_file {path!r}: no directory {directory!r}.")
@@ -99,7 +99,7 @@ def write_output(ccd, path, overwrite=False):
     if isinstance(ccd, CombinedCCDData):
         ccd.write(path, overwrite=overwrite)
         return
-    with replacing(path, overwrite, _KEYWORD) as part:
+    with replacing(path, overwrite, KEYWORD) as part:
         ccd.write(part)
 
 
@@ -220,7 +220,7 @@ class Output:
         """Whether the file can be written piece by piece."""
         return not self.path.lower().endswith(".gz")
 
-    def hdus(self, ccd):
+    def hdus(self, ccd, in_mef=None):
         """
         Make the HDUs of an image.
 
@@ -228,18 +228,21 @@ class Output:
         ----------
         ccd : `~astropy.nddata.CCDData`
             The image.
+        in_mef : int, optional
+            Number of its HDU in a file of several images.
 
         Returns
         -------
         `~astropy.io.fits.HDUList`
-            As they are written.
+            As they are written; of one of several images, without a primary HDU before
+            it.
         """
         if self.dtype is not None and self.dtype != ccd.data.dtype:
             values = of_type(ccd.data, self.dtype, "output_dtype")
             ccd = copy(ccd)
             ccd.data = values
         if self.compression is None:
-            return ccd.to_hdu()
+            return ccd.to_hdu(as_image_hdu=bool(in_mef))
         if self.compression == "HCOMPRESS_1" and (
             ccd.data.ndim < 2 or min(ccd.data.shape[-2:]) < 4
         ):
@@ -249,6 +252,8 @@ class Output:
             )
         image, *others = ccd.to_hdu(as_image_hdu=True)
         others = [self._tiled(hdu, hdu.name == "UNCERT") for hdu in others]
+        if in_mef:
+            return fits.HDUList([self._tiled(image, True), *others])
         return fits.HDUList([fits.PrimaryHDU(), self._tiled(image, True), *others])
 
     def _tiled(self, hdu, is_value):
@@ -353,10 +358,10 @@ class Output:
         if self.dtype is None and self.compression is None and not self.checksum:
             write_output(ccd, self.path, self.overwrite)
         else:
-            with replacing(self.path, self.overwrite, _KEYWORD) as part:
+            with replacing(self.path, self.overwrite, KEYWORD) as part:
                 self.hdus(ccd).writeto(part, checksum=self.checksum)
         self.is_written = True
 
     def replacement(self):
         """Return the arguments of a `~imcombiners_astro.atomic.Replacement`."""
-        return self.path, self.overwrite, _KEYWORD
+        return self.path, self.overwrite, KEYWORD
