@@ -17,6 +17,7 @@ from importlib.metadata import version
 _MODULES = {
     "ccdcombiner": ("CCDCombiner",),
     "combiner": ("Combiner",),
+    "files.collection": ("combine_collection",),
     "files.combine": ("combine",),
     "flags": ("OUTPUT_FLAG_MAP", "SAMPLE_FLAG_MAP", "OutputFlags", "SampleFlags"),
     "kernels": (

@@ -68,22 +68,12 @@ def run_groups(
     Returns
     -------
     dict
-        The results by the values of the keywords.
-
-    Raises
-    ------
-    NotImplementedError
-        If this version of the library cannot.
+        The results by the values of the keywords; with --hdu all also by the name of
+        the extension.
     """
-    combine_collection = getattr(imcombiners_astro, "combine_collection", None)
-    if combine_collection is None:
-        raise NotImplementedError(
-            "--groupby and --where need imcombiners_astro.combine_collection, which "
-            f"version {imcombiners_astro.__version__} does not have"
-        )
     from ccdproc import ImageFileCollection
 
-    return combine_collection(
+    results = imcombiners_astro.combine_collection(
         ImageFileCollection(filenames=list(files)),
         options.groupby,
         options.output,
@@ -92,3 +82,10 @@ def run_groups(
         filters=dict(options.where or ()),
         **keywords,
     )
+    if keywords.get("hdu") != "all":
+        return results
+    return {
+        (*group, extension): result
+        for group, extensions in results.items()
+        for extension, result in extensions.items()
+    }

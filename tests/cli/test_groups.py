@@ -42,7 +42,7 @@ def test_what_is_passed_on(night, monkeypatch):
         calls.append((collection, groupby, output, keywords))
         raise Recorded
 
-    monkeypatch.setattr(imc, "combine_collection", combine_collection, raising=False)
+    monkeypatch.setattr(imc, "combine_collection", combine_collection)
     words = ["night", "-o", "out", "--groupby", "filter, exptime", "--overwrite"]
     words += ["--where", "imagetyp=flat", "--where", "exptime=2", "-m", "median"]
     with pytest.raises(Recorded):
@@ -61,9 +61,6 @@ def test_what_is_passed_on(night, monkeypatch):
     }
 
 
-@pytest.mark.skipif(
-    not hasattr(imc, "combine_collection"), reason="no combine_collection yet"
-)
 def test_groups(night, capsys):
     os.mkdir("masters")
     words = ["night", "--groupby", "filter,exptime", "--where", "imagetyp=flat"]
@@ -90,11 +87,22 @@ def test_groups(night, capsys):
     assert "imagetyp='sky'" in capsys.readouterr().err
 
 
-def test_version_without_collections(night, monkeypatch, capsys):
-    monkeypatch.delattr(imc, "combine_collection", raising=False)
-    monkeypatch.setattr(imc, "_MODULE_OF", {})
-    assert main(["night", "-o", "out", "--groupby", "filter"]) == 1
-    assert "need imcombiners_astro.combine_collection" in capsys.readouterr().err
+def test_every_extension(night, capsys):
+    for k in range(9):
+        data = np.full((2, 3), 100.0 + k)
+        fits.append(f"night/{k:02}.fits", data, fits.Header({"EXTNAME": "TWO"}))
+    words = ["night", "--groupby", "filter", "--where", "exptime=2", "--hdu", "all"]
+    words += ["-o", "{filter}.fits", "--json", "report.json"]
+    assert main(words) == 0
+    report = json.loads((night.parent / "report.json").read_text())
+    assert [result["name"] for result in report["results"]] == [
+        "('B', 'PRIMARY')",
+        "('B', 'TWO')",
+        "('V', 'PRIMARY')",
+        "('V', 'TWO')",
+    ]
+    assert fits.getval("B.fits", "NCOMBINE", "TWO") == 2
+    assert fits.getdata("B.fits", "TWO")[0, 0] == 103.5
 
 
 @pytest.mark.parametrize(
