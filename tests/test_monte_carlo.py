@@ -45,14 +45,16 @@ def test_table_and_plot(tmp_path):
     assert {row["group"] for row in rows} == {
         "propagate",
         "noise",
+        "scatter",
         "outlier",
         "approximate",
         "empirical",
     }
     for row in rows:
         # 500 pixels: 3 % each, and 5 times that
-        if row["group"] in ("propagate", "noise", "outlier"):
+        if row["group"] in ("propagate", "noise", "scatter", "outlier"):
             assert float(row["stated_by_true"]) == pytest.approx(1, abs=0.16)
+        if row["group"] in ("propagate", "noise", "outlier"):
             assert float(row["n_used"]) == pytest.approx(int(row["n"]), rel=0.01)
         if row["group"] == "empirical" and row["case"] != "median":
             if row["n"] == "2":

@@ -20,7 +20,7 @@ SIDE = 600
 # image, uncertainty and mask
 RESULT = SIDE * SIDE * 17
 # Thread stacks, pieces of the allocator, and what the reading of a header leaves.
-SLACK = 3e6
+SLACK = 5e6
 
 CHILD = """
     import json, sys
