@@ -144,7 +144,7 @@ def check_bits(files, options):
     for case in CASES:
         hashes = {
             in_new_process(case, files[: options.few], options, limit, True)["hash"]
-            for limit in (options.mem_limit / 4, options.mem_limit, LARGE)
+            for limit in (0.7 * options.mem_limit, options.mem_limit, LARGE)
         }
         if len(hashes) > 1:
             raise RuntimeError(f"{case}: the limit of memory changes the result")
