@@ -23,7 +23,12 @@ from imcombiners_astro.cli.common import (
     progress_bar,
     say,
 )
-from imcombiners_astro.cli.groups import add_groups, check_groups, run_groups
+from imcombiners_astro.cli.groups import (
+    add_groups,
+    check_groups,
+    count_frames,
+    run_groups,
+)
 from imcombiners_astro.cli.names import assume_unit, check_names, expand_names
 from imcombiners_astro.cli.options import add_options, make_keywords
 from imcombiners_astro.cli.parsing import add_config, add_json, read_words
@@ -219,6 +224,7 @@ def run(options: argparse.Namespace) -> None:
     try:
         if options.groupby or options.where:
             results, tally = run_groups(files, keywords, options), None
+            n_frames = count_frames(results, keywords)
         else:
             results, tally = combine_and_count(
                 files,
@@ -227,6 +233,7 @@ def run(options: argparse.Namespace) -> None:
                 progress_bar=progress_bar(options, "combining"),
                 **keywords,
             )
+            n_frames = len(files)
             if not isinstance(results, dict):
                 results = {None: results}
     except Exception as error:
@@ -234,14 +241,14 @@ def run(options: argparse.Namespace) -> None:
         write_report(report, options)
         raise
     seconds = time.perf_counter() - start
-    _complete(report, results, tally, seconds)
+    _complete(report, n_frames, results, tally, seconds)
     write_report(report, options)
     if options.verbose or (sys.stderr.isatty() and not options.quiet):
-        rows = _summary(options, files, results, tally, seconds)
+        rows = _summary(options, n_frames, results, tally, seconds)
         print(format_rows(rows), file=sys.stderr)
 
 
-def _complete(report, results, tally, seconds):
+def _complete(report, n_frames, results, tally, seconds):
     """Add what has happened to a report."""
     report["status"] = "done"
     report["results"] = [
@@ -264,7 +271,7 @@ def _complete(report, results, tally, seconds):
         }
     report["time"] = {
         "seconds": seconds,
-        "frames_per_second": len(report["inputs"]) / seconds,
+        "frames_per_second": n_frames / seconds,
     }
 
 
@@ -272,11 +279,11 @@ def _n_empty(result):
     return 0 if result.mask is None else int(np.count_nonzero(result.mask))
 
 
-def _summary(options, files, results, tally, seconds) -> list[tuple[str, str]]:
+def _summary(options, n_frames, results, tally, seconds) -> list[tuple[str, str]]:
     """Rows (name, value) of the summary."""
     shapes = {" x ".join(str(n) for n in reversed(r.shape)) for r in results.values()}
     rows = [
-        ("frames", f"{len(files)}"),
+        ("frames", f"{n_frames}"),
         ("image size", ", ".join(sorted(shapes))),
         ("method", ", ".join(_steps(options))),
     ]
@@ -287,7 +294,7 @@ def _summary(options, files, results, tally, seconds) -> list[tuple[str, str]]:
         text = f"{low + high:.3f} % of the samples ({low:.3f} low, {high:.3f} high)"
         rows.append(("rejected", text))
     rows.append(("empty pixels", f"{sum(map(_n_empty, results.values()))}"))
-    rows.append(("time", f"{seconds:.2f} s ({len(files) / seconds:.1f} frames/s)"))
+    rows.append(("time", f"{seconds:.2f} s ({n_frames / seconds:.1f} frames/s)"))
     if memory := peak_memory():
         rows.append(("peak memory", f"{memory / 1e6:.0f} MB"))
     rows.append(("output", options.output))

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import imcombiners_astro
 from imcombiners_astro.cli import values
 from imcombiners_astro.cli.common import Parser, progress_bar
 
-__all__ = ["add_groups", "check_groups", "run_groups"]
+__all__ = ["add_groups", "check_groups", "count_frames", "run_groups"]
 
 
 def add_groups(parser: Parser) -> None:
@@ -89,3 +89,24 @@ def run_groups(
         for group, extensions in results.items()
         for extension, result in extensions.items()
     }
+
+
+def count_frames(results: Mapping[Any, Any], keywords: Mapping[str, Any]) -> int:
+    """
+    Count the files that were combined, of those that were looked at.
+
+    Parameters
+    ----------
+    results : mapping
+        As of `run_groups`.
+    keywords : mapping
+        Those of the combinations.
+
+    Returns
+    -------
+    int
+        With --hdu all a file counts once.
+    """
+    if keywords.get("hdu") == "all":
+        results = {key[:-1]: result for key, result in results.items()}
+    return sum(result.header["NCOMBINE"] for result in results.values())
