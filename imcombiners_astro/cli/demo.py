@@ -43,7 +43,8 @@ files:
 {EXIT_CODES}"""
 
 MASTER = "demo_master.fits"
-TRUTH = "truth.fits"
+#: In a directory of its own: what combines all files beside it does not take it.
+TRUTH = os.path.join("truth", "truth.fits")
 
 CLIP = {
     "sigma_clip": True,
@@ -101,7 +102,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         "--keep-frames",
         type=Path,
         metavar="DIR",
-        help="write the frames, and truth.fits, into DIR and leave them there",
+        help="write the frames, and truth/truth.fits, into DIR and leave them there",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace files that exist"
@@ -142,6 +143,8 @@ def run(options: argparse.Namespace) -> None:
             images.append(("plain mean", combine(method="average").data))
             images.append(("plain median", combine(method="median").data))
         if options.keep_frames:
+            for parent in folder, options.keep_frames:
+                (parent / TRUTH).parent.mkdir(exist_ok=True)
             fits.writeto(folder / TRUTH, field.truth, _header(field))
             for name in [*names, TRUTH]:
                 os.replace(folder / name, options.keep_frames / name)

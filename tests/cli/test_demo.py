@@ -65,11 +65,15 @@ def test_prints_what_it_wrote(here, capsys):
     assert main(words) == 0
     text = capsys.readouterr().out
     names = [f"frame_{k:03}.fits" for k in range(1, 13)]
-    assert sorted(os.listdir("night")) == [*names, "truth.fits"]
+    assert sorted(os.listdir("night")) == [*names, "truth"]
     assert "'" + str(Path("night") / "frame_*.fits") + "'" in text
-    error = fits.getdata("master.fits") - fits.getdata("night/truth.fits")
+    error = fits.getdata("master.fits") - fits.getdata("night/truth/truth.fits")
     rms = table(text)["sigma-clipped mean"][1]
     assert np.sqrt(np.mean(error**2)) == pytest.approx(rms, abs=6e-4)
+
+    # All of the directory is what the command proposes; the truth is not taken.
+    assert main(["night", "-o", "all.fits", "--sigma-clip", "3"]) == 0
+    assert_array_equal(fits.getdata("all.fits"), fits.getdata("master.fits"))
 
     # The command that it proposes gives the same image.
     assert main(["night/frame_*.fits", "-o", "again.fits", "--sigma-clip", "3"]) == 0
