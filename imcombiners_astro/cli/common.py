@@ -233,7 +233,8 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 def _width_of_terminal():
     try:
-        return os.get_terminal_size().columns
+        # Some terminals do not know their size and say 0.
+        return os.get_terminal_size().columns or 80
     except OSError:
         return 80
 
@@ -332,7 +333,14 @@ def _threads(text: str) -> int:
 
 
 def progress_bar(options: argparse.Namespace, what: str) -> Callable | None:
-    """Return a wrapper for iterables, or None if no bar is to be shown."""
+    """
+    Return a wrapper for iterables, or None if no bar is to be shown.
+
+    Raises
+    ------
+    ImportError
+        If one is asked for, and tqdm is not installed.
+    """
     wanted = options.progress
     if wanted is None:
         wanted = not options.quiet and sys.stderr.isatty()
@@ -340,7 +348,12 @@ def progress_bar(options: argparse.Namespace, what: str) -> Callable | None:
         return None
     try:
         from tqdm import tqdm
-    except ImportError:
+    except ImportError as error:
+        if options.progress:
+            raise ImportError(
+                "--progress needs tqdm, which is not installed: "
+                'pip install "imcombiners_astro[all]"'
+            ) from error
         return None
     return partial(tqdm, desc=what, leave=False, file=sys.stderr)
 

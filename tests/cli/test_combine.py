@@ -18,7 +18,7 @@ from numpy.testing import assert_array_equal
 
 import imcombiners_astro
 from imcombiners_astro.cli import main, peak_memory
-from imcombiners_astro.cli.combine import parse
+from imcombiners_astro.cli.combine import make_parser, parse
 from imcombiners_astro.cli.names import expand_names
 from imcombiners_astro.files.combine import combine_and_count
 
@@ -437,6 +437,22 @@ def test_terminal(frames, command):
     assert "combining" in screens[0] and "frames/s" in screens[0]
     assert "combining" not in screens[1] and "frames/s" in screens[1]
     assert screens[2] == ""
+
+
+def test_progress_without_tqdm(frames, capsys, monkeypatch, no_strays):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert main([*frames, "-o", "out.fits", "--progress"]) == 1
+    error = capsys.readouterr().err
+    assert '--progress needs tqdm, which is not installed: pip install "' in error
+    assert not os.path.exists("out.fits")
+    assert main([*frames, "-o", "out.fits"]) == 0
+
+
+def test_help_on_a_terminal_of_unknown_size(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr(os, "get_terminal_size", lambda: os.terminal_size((0, 0)))
+    lines = make_parser().format_help().splitlines()
+    assert 70 < max(map(len, lines)) <= 80
 
 
 def run_on_terminal(command):
