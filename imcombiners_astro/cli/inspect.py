@@ -349,12 +349,9 @@ def _table(result, index, names, pixel, samples) -> str:
                 ", ".join(flag.name for flag in SampleFlags(int(bits)))
                 for bits in result.sample_flags[at]
             ]
-        note = "the images are not found, --images says where they are"
+        note = _not_found(names)
     else:
-        return (
-            "the file has no diagnostics, and the images are not found; --images says "
-            "where they are"
-        )
+        return f"the file has no diagnostics, and {_not_found(names)}"
     widths = [max(map(len, [name, *cells])) for name, cells in columns.items()]
     right = [name in ("sample", "error", "- result") for name in columns]
     rows = zip(*([name, *cells] for name, cells in columns.items()), strict=True)
@@ -367,6 +364,11 @@ def _table(result, index, names, pixel, samples) -> str:
     ]
     lines = [f"  {line}" for line in lines]
     return "\n".join([*lines, "", note] if note else lines)
+
+
+def _not_found(names):
+    shown = f" ({names[0]}{', ...' if len(names) > 1 else ''})" if names else ""
+    return f"the images{shown} are not found; --images says where they are"
 
 
 def _numbered(n):

@@ -164,10 +164,11 @@ def _add_uncertainty(parser):
     group = parser.add_argument_group("noise, uncertainty, diagnostics")
     group.add_argument(
         "--uncertainty",
-        type=values.word_or_none("empirical", "propagate", "noise"),
+        type=values.word_or_none("empirical", "scatter", "propagate", "noise"),
         metavar="KIND",
-        help="empirical: from the scatter of the samples (default); propagate: from "
-        "the uncertainties in the files; noise: from gain and read noise; none",
+        help="empirical: from the scatter of the samples, by ccdproc's formulas "
+        "(default); scatter: the same, unbiased; propagate: from the uncertainties in "
+        "the files; noise: from gain and read noise; none",
     )
     for name, also, what in (
         ("gain", (), "electrons per unit of the files"),

@@ -264,7 +264,9 @@ def _outputs(output, groupby, fields, groups, values):
         if same != key:
             raise ValueError(
                 f"output={output!r}: the groups {_shown(groupby, same)} and "
-                f"{_shown(groupby, key)} would both be {path!r}."
+                f"{_shown(groupby, key)} would both be {path!r}. "
+                f"Keywords in braces make names differ ({{{groupby[-1]}}}); a "
+                f"directory exists already or ends with {os.sep!r}."
             )
         outputs[key] = path
     return outputs

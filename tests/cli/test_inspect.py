@@ -109,7 +109,7 @@ def test_images_elsewhere(frames, pixel, capsys):
     assert rows["frame_1.fits"] == ["used"]
     assert "--images says where they are" in note
     assert main(["inspect", "plain.fits", *map(str, pixel)]) == 0
-    assert "the images are not found" in capsys.readouterr().out
+    assert "the images (frame_0.fits, ...) are not found" in capsys.readouterr().out
     _, _, rows, _ = inspect(["full.fits", *pixel, "--images", "raw"], capsys)
     assert rows["frame_2.fits"][-1] == "rejected, too high"
     words = [

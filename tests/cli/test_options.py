@@ -70,6 +70,7 @@ def test_keywords_that_the_library_lacks_are_refused(monkeypatch):
         (["--thresholds", "none", "6e4"], {"thresholds": [None, 6e4]}),
         (["--thresholds", "-10", "none"], {"thresholds": [-10, None]}),
         (["--lthreshold", "INDEF", "--hthreshold", "5"], {"thresholds": [None, 5]}),
+        (["--uncertainty", "scatter"], {"uncertainty": "scatter"}),
         (["--uncertainty", "noise"], {"uncertainty": "noise"}),
         (["--uncertainty", "none"], {"uncertainty": None}),
         (["--diagnostics", "full"], {"diagnostics": "full"}),
@@ -272,7 +273,10 @@ def test_none_takes_rejectors_back():
         (["--gain", "1,x"], "a number, a header keyword"),
         (["--statsample", "0"], "or 'exact'"),
         (["--least-bad", "4;8"], "4,8+16"),
-        (["--uncertainty", "std"], "choose from empirical, propagate, noise, none"),
+        (
+            ["--uncertainty", "std"],
+            "choose from empirical, scatter, propagate, noise, none",
+        ),
         (["--zero", "low"], "'mean', 'median', 'mode', a header keyword"),
     ],
 )
