@@ -217,9 +217,10 @@ class ManyImages:
             written with them.
         """
         own = {"FRAMES", *(diagnostic.extname for diagnostic in DIAGNOSTICS.values())}
-        is_ours = any(p.name == "FRAMES" and p.shape is None for p in self.all_parts)
-        names = {*COMPANIONS, *self._options.companions, *(own if is_ours else ())}
         owners = {x for p in self.all_parts for x in (p.name, str(p.number)) if x}
+        tables = {"FRAMES", *(f"{owner}_FRAMES" for owner in owners)}
+        is_ours = any(p.name in tables and p.shape is None for p in self.all_parts)
+        names = {*COMPANIONS, *self._options.companions, *(own if is_ours else ())}
         owner, _, name = part.name.rpartition("_")
         return part.name in names or (name in names and owner in owners)
 

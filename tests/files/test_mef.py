@@ -192,10 +192,11 @@ def test_tally(folder):
         ([("A", 1), ("A", 1), ("A", 2)], [1, 2, ("A", 2)]),
     ],
 )
+@pytest.mark.parametrize("diagnostics", [None, "full"])
 @pytest.mark.parametrize("compressed", [False, True])
-def test_keys(folder, names, keys, compressed):
+def test_keys(folder, names, keys, compressed, diagnostics):
     files = write(names=names, companions=False, compressed=compressed)
-    found = combine(files, hdu="all", output_file="out.fits")
+    found = combine(files, hdu="all", output_file="out.fits", diagnostics=diagnostics)
     assert list(found) == keys
     with fits.open("out.fits") as hdus:
         numbers = [1, 2, 4]
