@@ -10,6 +10,7 @@ that of this machine and these disks.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
@@ -18,9 +19,18 @@ import numpy as np
 
 from imcombiners_astro.diagnostics import DIAGNOSTICS
 from imcombiners_astro.files.combine import READER_KEYWORDS, combine
-from imcombiners_astro.files.fits import open_frame
+from imcombiners_astro.files.fits import open_frame, open_frames
+from imcombiners_astro.offsets import find_offsets
+from imcombiners_astro.places import footprint_of
 
-__all__ = ["Estimate", "Frame", "estimate", "first_frame", "result_nbytes"]
+__all__ = [
+    "Estimate",
+    "Frame",
+    "estimate",
+    "first_frame",
+    "result_nbytes",
+    "shape_of_result",
+]
 
 # Seconds, and strips after the first one, to try.
 _LONGEST, _MOST = 1.0, 8
@@ -136,6 +146,37 @@ def first_frame(file: str, keywords: Mapping[str, Any]) -> Frame:
         )
     finally:
         frame.close()
+
+
+def shape_of_result(
+    files: Sequence[str], keywords: Mapping[str, Any]
+) -> tuple[int, ...]:
+    """
+    Return the shape of the result of shifted frames.
+
+    Parameters
+    ----------
+    files : sequence of str
+        The frames.
+    keywords : dict
+        Keywords of `imcombiners_astro.combine`, with ``offsets``.
+
+    Returns
+    -------
+    tuple of int
+        As NumPy orders it.
+    """
+    reading = {k: v for k, v in keywords.items() if k in READER_KEYWORDS}
+    frames = open_frames(files, **reading)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the combination warns as well
+            offsets, _ = find_offsets(frames, keywords["offsets"])
+        footprint = keywords.get("footprint", "union")
+        return footprint_of(frames, offsets, footprint).shape
+    finally:
+        for frame in frames:
+            frame.close()
 
 
 def result_nbytes(

@@ -25,17 +25,15 @@ from imcombiners_astro.cli.options import add_options, make_keywords
 from imcombiners_astro.cli.parsing import add_config, read_words
 from imcombiners_astro.files.combine import READER_KEYWORDS
 from imcombiners_astro.files.fits import open_frames
+from imcombiners_astro.files.mef import ManyImages
+from imcombiners_astro.files.options import ReadOptions
 from imcombiners_astro.flags import OutputFlags, SampleFlags
 from imcombiners_astro.pixel import Pixel, pixel_of
 from imcombiners_astro.pixelplot import draw_pixel, kinds_of
-from imcombiners_astro.result import DIAGNOSTICS, CombinedCCDData
+from imcombiners_astro.result import CombinedCCDData
 from imcombiners_astro.strip import fold
 
 __all__ = ["find_images", "parse", "run"]
-
-_COMPANIONS = {"MASK", "UNCERT", "PSFIMAGE", "DQ", "FLAGS"} | {
-    diagnostic.extname for diagnostic in DIAGNOSTICS.values()
-}
 
 DESCRIPTION = """\
 Show the samples of one pixel of OUT, a file that imcombine has written, and
@@ -155,21 +153,21 @@ def _read(options):
     path, where = os.path.expanduser(options.output), {}
     with fits.open(path, memmap=False) as hdus:
         primary = hdus[0].header.copy()
-        images = [hdu for hdu in hdus if hdu.is_image and hdu.shape and _is_own(hdu)]
+        # What belongs to an image is left out by its name alone.
+        unread = ReadOptions.parse({"hdu_mask": None, "hdu_uncertainty": None})
+        images = ManyImages(hdus, path, unread).parts
     if len(images) > 1:
         if options.hdu in (None, "all"):
-            names = ", ".join(hdu.name or "unnamed" for hdu in images)
+            names = ", ".join(
+                ",".join(map(str, key)) if isinstance(key, tuple) else str(key)
+                for key in images
+            )
             raise ValueError(
                 f"{options.output} has {len(images)} images ({names}); say which with "
                 "--hdu"
             )
         where["hdu"] = options.hdu
     return CombinedCCDData.read(path, **where), primary
-
-
-def _is_own(hdu):
-    """Whether an image is not one that belongs to another one."""
-    return hdu.name not in _COMPANIONS and not hdu.name.startswith("FLAGS_")
 
 
 def _pixel(options, shape):

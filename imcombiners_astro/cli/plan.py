@@ -9,8 +9,6 @@ import shutil
 from collections.abc import Sequence
 from math import prod
 
-from astropy.io import fits
-
 from imcombiners_astro.cli.combine import make_parser, prepare
 from imcombiners_astro.cli.common import (
     EXIT_CODES,
@@ -19,7 +17,12 @@ from imcombiners_astro.cli.common import (
     format_size,
     one_line,
 )
-from imcombiners_astro.cli.estimate import estimate, first_frame, result_nbytes
+from imcombiners_astro.cli.estimate import (
+    estimate,
+    first_frame,
+    result_nbytes,
+    shape_of_result,
+)
 from imcombiners_astro.cli.names import plain_path
 from imcombiners_astro.cli.parsing import read_words
 from imcombiners_astro.cli.rejection import describe_rejector, make_rejectors
@@ -30,6 +33,7 @@ from imcombiners_astro.cli.report import (
     write_report,
 )
 from imcombiners_astro.files.combine import READER_KEYWORDS
+from imcombiners_astro.files.mef import ManyImages
 from imcombiners_astro.files.options import ReadOptions
 from imcombiners_astro.files.output import check_output
 
@@ -79,16 +83,16 @@ def run(options: argparse.Namespace) -> int:
     if keywords.get("hdu") == "all":
         keywords["hdu"] = _first_image(files[0], keywords, options)
     frame = first_frame(files[0], keywords)
-    if options.offsets is not None:
-        options.notes.append("with --offsets the size of OUT is another one")
     problems = _problems_of_output(options)
     limit = keywords.get("mem_limit", DEFAULT_LIMIT)
-    nbytes = result_nbytes(frame.shape, len(files), keywords)
-    found = None
+    found, shape = None, frame.shape
     try:
         found = _estimate(files, keywords, options)
     except FORESEEN as error:
         problems.insert(0, one_line(error))
+    if found is not None and options.offsets is not None:
+        shape = shape_of_result(files, keywords)
+    nbytes = result_nbytes(shape, len(files), keywords)
     _warn_about_resources(options, files, frame, nbytes, limit)
     report |= {
         "status": "failed" if problems else "done",
@@ -96,6 +100,7 @@ def run(options: argparse.Namespace) -> int:
         "geometry": {
             "n_frames": len(files),
             "shape": list(frame.shape),
+            "result_shape": list(shape),
             "dtype": frame.dtype,
             "unit": frame.unit,
             "bytes_read": frame.nbytes * len(files),
@@ -142,15 +147,9 @@ def run(options: argparse.Namespace) -> int:
 def _first_image(file, keywords, options):
     """Return the first of the images that --hdu all combines."""
     reading = {k: v for k, v in keywords.items() if k in READER_KEYWORDS}
-    companions = ReadOptions.parse(reading).companions
-    with fits.open(plain_path(file), memmap=False) as hdus:
-        found = [
-            k
-            for k, hdu in enumerate(hdus)
-            if hdu.is_image and hdu.shape and hdu.name.upper() not in companions
-        ]
-    if not found:
-        raise ValueError(f"{file} has no image")
+    images = ManyImages(plain_path(file), file, ReadOptions.parse(reading))
+    images.close()
+    found = [part.number for part in images.parts.values()]
     options.notes.append(f"--hdu all: this is of the first of {len(found)} images")
     return found[0]
 
@@ -232,6 +231,7 @@ def _text(report, options):
     rows = [
         ("frames", f"{geometry['n_frames']}"),
         ("image size", f"{size}, {geometry['dtype']}, unit {geometry['unit']}"),
+        *_result_size(geometry),
         ("method", options.method or "average"),
         *(("reject", step) for step in _rejections(options)),
         *(
@@ -252,6 +252,13 @@ def _text(report, options):
         rows.append(("time", _time_text(seconds, strips, len(report["passes"]))))
     rows.append(("output", report["output"] or "(not given)"))
     return format_rows(rows)
+
+
+def _result_size(geometry):
+    """Return a row for the size of the result, if it is not that of the frames."""
+    if geometry["result_shape"] == geometry["shape"]:
+        return []
+    return [("result", " x ".join(str(n) for n in reversed(geometry["result_shape"])))]
 
 
 def _memory_text(memory):

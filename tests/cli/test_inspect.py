@@ -243,3 +243,17 @@ def test_several_images(frames, capsys):
     first, second = (fits.getdata(name)[3, 2] for name in frames[:2])
     assert facts["result"] == f"{first + 2001:.7g} adu"
     assert [float(row[0]) for row in rows.values()] == [first + 2000, second + 2000]
+
+
+@pytest.mark.parametrize("more", [[], ["--diagnostics", "full"]])
+def test_what_belongs_to_several_images(frames, more, capsys):
+    for k, path in enumerate(frames):
+        image = fits.getdata(path).astype("f4")
+        hdus = [fits.ImageHDU(image + n, name=f"CHIP{n}") for n in (1, 2)]
+        fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(f"raw_{k}.fits")
+    words = ["raw_?.fits", "--hdu", "all", "-o", "out.fits", "--unit", "adu", *more]
+    assert main(words) == 0
+    capsys.readouterr()
+    assert main(["inspect", "out.fits", "3", "4"]) == 1
+    error = capsys.readouterr().err
+    assert "has 2 images (CHIP1, CHIP2); say which with --hdu" in error

@@ -77,6 +77,28 @@ def test_all_extensions(frames, capsys):
     assert rows["image size"].startswith("50 x 10")
     assert lists["notes"] == ["--hdu all: this is of the first of 2 images"]
 
+    # A result as input: what belongs to its images is no image.
+    words = ["--hdu", "all", "--unit", "adu"]
+    assert main(["mef_0.fits", *words, "-o", "out.fits", "--diagnostics", "full"]) == 0
+    rows, lists = plan(["out.fits", *words], capsys)
+    assert lists["notes"] == ["--hdu all: this is of the first of 2 images"]
+
+
+@pytest.mark.parametrize(
+    ("footprint", "size"), [("union", "53 x 41"), ("intersection", "47 x 39")]
+)
+def test_size_of_shifted_frames(frames, footprint, size, capsys):
+    for k, name in enumerate(frames[:2]):
+        fits.setval(name, "XOFF", value=3 * k)
+        fits.setval(name, "YOFF", value=-k)
+    words = [*frames[:2], "--offsets", "XOFF,YOFF", "--footprint", footprint]
+    rows, lists = plan(words, capsys)
+    assert rows["image size"] == "50 x 40, uint16, unit adu"
+    assert rows["result"] == size
+    assert "notes" not in lists
+    assert main([*words, "-o", "out.fits"]) == 0
+    assert " x ".join(map(str, fits.getdata("out.fits").shape[::-1])) == size
+
 
 @pytest.mark.parametrize(
     ("n", "words", "warning"),
@@ -150,6 +172,7 @@ def test_json(frames, capsys):
     assert report["geometry"] == {
         "n_frames": 7,
         "shape": [40, 50],
+        "result_shape": [40, 50],
         "dtype": "uint16",
         "unit": "adu",
         "bytes_read": 7 * 40 * 50 * 2,
