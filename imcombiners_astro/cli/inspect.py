@@ -302,7 +302,8 @@ def _facts(result, index, pixel) -> list[tuple[str, str]]:
         rows.append(("left", f"{result.low[index]:.7g} to {result.upp[index]:.7g}"))
     if result.std is not None and np.isfinite(result.std[index]):
         nit = 0 if result.nit is None else int(result.nit[index])
-        rows.append(("spread", f"{result.std[index]:.4g}, after {nit} passes"))
+        passes = "1 pass" if nit == 1 else f"{nit} passes"
+        rows.append(("spread", f"{result.std[index]:.4g}, after {passes}"))
     if result.output_flags is not None and result.output_flags[index]:
         flags = OutputFlags(int(result.output_flags[index]))
         rows.append(("flags", ", ".join(flag.name for flag in flags)))
