@@ -41,7 +41,6 @@ __all__ = [
     "frames_table_of",
     "needs_variances",
     "prepare",
-    "without_pixels",
 ]
 
 # Bytes of strips and work with which a combination runs at full speed.
@@ -189,28 +188,6 @@ def prepare(frames, template, options, measure=None):
         bool(with_variances),
     )
     return Prepared(shown, inputs, noise, normalization)
-
-
-def without_pixels(ccd):
-    """
-    Take the arrays of its pixels from an image that serves as an example only.
-
-    Parameters
-    ----------
-    ccd : `~astropy.nddata.CCDData`
-        The image, which is changed: its data are all the same number, for which there
-        is one place in memory.
-
-    Returns
-    -------
-    `~astropy.nddata.CCDData`
-        The image.
-    """
-    ccd.data = np.broadcast_to(np.zeros((), ccd.data.dtype), ccd.data.shape)
-    ccd.mask = None
-    if ccd.uncertainty is not None:
-        ccd.uncertainty.array = None
-    return ccd
 
 
 def _store(task, shown, output):

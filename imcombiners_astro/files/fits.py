@@ -16,13 +16,12 @@ from astropy.io import fits
 from astropy.io.registry import IORegistryError
 from astropy.nddata import CCDData, NDData
 
-from imcombiners_astro.files.fitsframes import (
+from imcombiners_astro.files.fitsframes import FitsFrame, SectionFrame
+from imcombiners_astro.files.hdus import (
     AstropyFile,
     BorrowedHDUs,
-    FitsFrame,
     Lent,
     RemoteFile,
-    SectionFrame,
     open_fits,
     pixels_of,
     read_hdu,

@@ -21,7 +21,7 @@ from astropy.nddata import NDData
 from imcombiners_astro.atomic import replacing
 from imcombiners_astro.ccd import check_alike, combine_frames
 from imcombiners_astro.files import fits as files_fits
-from imcombiners_astro.files.fitsframes import AstropyFile, BorrowedHDUs, RemoteFile
+from imcombiners_astro.files.hdus import AstropyFile, BorrowedHDUs, RemoteFile
 from imcombiners_astro.files.inputs import COMPANIONS
 from imcombiners_astro.files.layout import NoImageError, companion_of, has_image
 from imcombiners_astro.files.options import ReadOptions

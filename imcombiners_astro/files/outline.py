@@ -12,11 +12,31 @@ from math import prod
 import numpy as np
 from astropy.nddata import CCDData
 
-from imcombiners_astro.ccd import without_pixels
-
-__all__ = ["outline_of_file"]
+__all__ = ["outline_of_file", "without_pixels"]
 
 _BLOCK = 2880
+
+
+def without_pixels(ccd):
+    """
+    Take the arrays of its pixels from an image that serves as an example only.
+
+    Parameters
+    ----------
+    ccd : `~astropy.nddata.CCDData`
+        The image, which is changed: its data are all the same number, for which there
+        is one place in memory.
+
+    Returns
+    -------
+    `~astropy.nddata.CCDData`
+        The image.
+    """
+    ccd.data = np.broadcast_to(np.zeros((), ccd.data.dtype), ccd.data.shape)
+    ccd.mask = None
+    if ccd.uncertainty is not None:
+        ccd.uncertainty.array = None
+    return ccd
 
 
 def outline_of_file(hdus, image, options):
@@ -35,7 +55,7 @@ def outline_of_file(hdus, image, options):
     Returns
     -------
     `~astropy.nddata.CCDData`
-        As from `~imcombiners_astro.ccd.without_pixels`.
+        As from `without_pixels`.
     """
     memory = io.BytesIO()
     for hdu in hdus:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from astropy.io import fits
 
-__all__ = ["TiledTable", "compress", "slabs"]
+__all__ = ["TiledTable", "compress", "rows_of_tiles", "slabs"]
 
 # Pixels of a slab, at least one tile.
 _SLAB_SIZE = 2**20
@@ -40,6 +40,35 @@ class TiledTable(NamedTuple):
     header: fits.Header
     rows: np.ndarray
     heap_nbytes: int
+
+
+def rows_of_tiles(shape, tile_shape):
+    """
+    Folded rows that are unpacked together.
+
+    Parameters
+    ----------
+    shape, tile_shape : tuple of int
+        Shapes of an image and its tiles, in NumPy's order.
+
+    Returns
+    -------
+    int
+        Strips that begin at multiples of it cut no tile.
+
+    Examples
+    --------
+    >>> from imcombiners_astro.files.tiles import rows_of_tiles
+    >>> rows_of_tiles((4096, 2048), (16, 2048))
+    16
+    >>> rows_of_tiles((10, 60, 80), (1, 16, 16))  # the last tiles of 60 rows are lower
+    60
+    """
+    for axis, (size, tile) in enumerate(zip(shape[:-1], tile_shape, strict=False)):
+        if tile > 1:
+            fits_in = axis == 0 or size % tile == 0
+            return (tile if fits_in else size) * prod(shape[axis + 1 : -1])
+    return 1 if len(shape) > 1 else tile_shape[0]
 
 
 def slabs(shape, tile_shape):

@@ -16,7 +16,7 @@ import pytest
 from astropy.io import fits
 
 from imcombiners_astro import combine
-from imcombiners_astro.files import rawfile
+from imcombiners_astro.files import parking, rawfile
 
 SHAPE = (60, 300)
 N = 4
@@ -81,7 +81,7 @@ def night(tmp_path, monkeypatch):
             assert output.read_bytes() == b"the old one"
             left = set(os.listdir(folder))
             assert left <= set(names)
-            assert rawfile.SLOTS._taken == rawfile.KEPT._taken == 0
+            assert parking.SLOTS._taken == parking.KEPT._taken == 0
             return str(info.value)
 
     return Night
@@ -153,7 +153,7 @@ def test_file_that_gets_shorter(night, monkeypatch, kind, keeps):
     if kind == "bz2" and keeps:
         pytest.skip("a block of bzip2, here the whole file, is unpacked at once")
     if not keeps:
-        monkeypatch.setattr(rawfile, "MAX_OPEN", 0)
+        monkeypatch.setattr(parking, "MAX_OPEN", 0)
     files = night(kind)
     files.fails(lambda: shorten(files.bad, 0.01))
 
@@ -161,7 +161,7 @@ def test_file_that_gets_shorter(night, monkeypatch, kind, keeps):
 @pytest.mark.parametrize("what", ["replaced", "removed"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_file_that_is_not_there_any_more(night, monkeypatch, kind, what):
-    monkeypatch.setattr(rawfile, "MAX_OPEN", 0)
+    monkeypatch.setattr(parking, "MAX_OPEN", 0)
     files = night(kind)
 
     def happens():

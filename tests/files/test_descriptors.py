@@ -18,11 +18,12 @@ from astropy.io import fits
 
 from imcombiners_astro import SigClip, combine
 from imcombiners_astro.files import fits as files_fits
-from imcombiners_astro.files import fitsframes, rawfile
+from imcombiners_astro.files import hdus as files_hdus
+from imcombiners_astro.files import parking
 
 FD = "/dev/fd"
 pytestmark = [
-    pytest.mark.skipif(rawfile.resource is None, reason="no limits here"),
+    pytest.mark.skipif(parking.resource is None, reason="no limits here"),
     pytest.mark.skipif(not os.path.isdir(FD), reason="cannot see open files"),
 ]
 
@@ -34,7 +35,7 @@ CHILD = """
     import numpy as np
     import imcombiners_astro.frames
     from imcombiners_astro import combine
-    from imcombiners_astro.files.rawfile import KEPT, SLOTS
+    from imcombiners_astro.files.parking import KEPT, SLOTS
 
     folder, keywords = sys.argv[1], json.loads(sys.argv[2])
     paths = sorted(os.path.join(folder, name) for name in os.listdir(folder))
@@ -148,11 +149,11 @@ def openings(monkeypatch):
         counts["gzip"] += 1
         return real_gzip(*args, **keywords)
 
-    for module in (fitsframes, files_fits):
+    for module in (files_hdus, files_fits):
         monkeypatch.setattr(module.fits, "open", counted_open)
     monkeypatch.setattr(gzip.GzipFile, "__init__", counted_gzip)
     # no file is kept open
-    monkeypatch.setattr(rawfile, "MAX_OPEN", 0)
+    monkeypatch.setattr(parking, "MAX_OPEN", 0)
     monkeypatch.setattr("imcombiners_astro.frames.STRIP_NBYTES", 1)
     monkeypatch.setattr("imcombiners_astro.frames.READ_NBYTES", 1)
     return counts
@@ -219,7 +220,7 @@ def test_packed_files_are_unpacked_once(
 def test_bzip2_without_room_begins_again(tmp_path, openings, monkeypatch):
     import bz2
 
-    monkeypatch.setattr(rawfile, "MAX_KEPT", 5_000_000)
+    monkeypatch.setattr(parking, "MAX_KEPT", 5_000_000)
     rng = np.random.default_rng(4)
     frames, paths = [], []
     for k in range(3):
@@ -229,7 +230,7 @@ def test_bzip2_without_room_begins_again(tmp_path, openings, monkeypatch):
         paths[-1].write_bytes(bz2.compress(paths[-1].with_suffix("").read_bytes()))
     result, _ = combine_in_strips(paths)
     np.testing.assert_allclose(result.data, np.mean(frames, axis=0), rtol=1e-14)
-    assert rawfile.KEPT._taken == 0
+    assert parking.KEPT._taken == 0
 
 
 @pytest.mark.parametrize("grow", [1, 2.5])

@@ -692,7 +692,7 @@ def test_file_that_gets_shorter(tmp_path, rng, monkeypatch, through_astropy):
 
 
 def test_file_that_is_replaced(tmp_path, rng, monkeypatch):
-    monkeypatch.setattr("imcombiners_astro.files.rawfile.MAX_OPEN", 0)
+    monkeypatch.setattr("imcombiners_astro.files.parking.MAX_OPEN", 0)
     path = write_raw(tmp_path / "a.fits", raw_pixels(rng, 32), BUNIT="adu")
     other = write_raw(tmp_path / "b.fits", raw_pixels(rng, 32), BUNIT="adu")
     frame = open_frame(path)
@@ -704,7 +704,7 @@ def test_file_that_is_replaced(tmp_path, rng, monkeypatch):
 
 
 def test_section_frame_without_a_slot(tmp_path, rng, monkeypatch):
-    monkeypatch.setattr("imcombiners_astro.files.rawfile.MAX_OPEN", 0)
+    monkeypatch.setattr("imcombiners_astro.files.parking.MAX_OPEN", 0)
     data = rng.integers(0, 9, (20, 30)).astype("i2")
     fits.CompImageHDU(data).writeto(tmp_path / "a.fits")
     assert_as_astropy(tmp_path / "a.fits", SectionFrame, hdu=1, unit="adu")

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from imcombiners_astro.files import rawfile
+from imcombiners_astro.files import parking
 from imcombiners_astro.files.fits import open_frame, open_frames
 from imcombiners_astro.frames import strips
 
 FD = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
 needs_fd = pytest.mark.skipif(not os.path.isdir(FD), reason="cannot see open files")
-pytestmark = pytest.mark.skipif(rawfile.resource is None, reason="no limits here")
+pytestmark = pytest.mark.skipif(parking.resource is None, reason="no limits here")
 
 
 def write(folder, n):
@@ -32,7 +32,7 @@ def test_at_most_64_files_are_open(tmp_path):
     paths = write(tmp_path, 100)
     before = len(os.listdir(FD))
     frames = open_frames(paths, unit="adu")
-    limit = rawfile.SLOTS.limit()
+    limit = parking.SLOTS.limit()
     assert limit <= 64
     assert len(os.listdir(FD)) - before <= limit
     for start, stop, planes in strips(frames, 1e9, target=50_000):
@@ -42,14 +42,14 @@ def test_at_most_64_files_are_open(tmp_path):
     for frame in frames:
         frame.close()
     assert len(os.listdir(FD)) == before
-    assert rawfile.SLOTS._taken == 0
+    assert parking.SLOTS._taken == 0
 
 
 def test_closing_twice(tmp_path):
     frame = open_frame(write(tmp_path, 1)[0], unit="adu")
     frame.close()
     frame.close()
-    assert rawfile.SLOTS._taken == 0
+    assert parking.SLOTS._taken == 0
 
 
 @pytest.mark.parametrize(
@@ -57,22 +57,22 @@ def test_closing_twice(tmp_path):
     [(20, 4, 8), (40, 5, 17), (5, 4, 0), (4, 4, 0), (3, 9, 0), (256, 100, 64)],
 )
 def test_half_of_what_is_left(monkeypatch, soft, is_open, slots):
-    monkeypatch.setattr(rawfile.resource, "getrlimit", lambda which: (soft, soft))
-    monkeypatch.setattr(rawfile.os, "listdir", lambda folder: list(range(is_open)))
-    assert rawfile.SLOTS.limit() == slots
+    monkeypatch.setattr(parking.resource, "getrlimit", lambda which: (soft, soft))
+    monkeypatch.setattr(parking.os, "listdir", lambda folder: list(range(is_open)))
+    assert parking.SLOTS.limit() == slots
 
 
 def test_no_limit_and_nobody_to_count(monkeypatch):
-    infinity = rawfile.resource.RLIM_INFINITY
-    monkeypatch.setattr(rawfile.resource, "getrlimit", lambda _: (infinity, infinity))
-    assert rawfile.SLOTS.limit() == 64
+    infinity = parking.resource.RLIM_INFINITY
+    monkeypatch.setattr(parking.resource, "getrlimit", lambda _: (infinity, infinity))
+    assert parking.SLOTS.limit() == 64
 
     def no_folder(folder):
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(rawfile.resource, "getrlimit", lambda _: (40, 40))
-    monkeypatch.setattr(rawfile.os, "listdir", no_folder)
-    assert rawfile.SLOTS.limit() == 0
+    monkeypatch.setattr(parking.resource, "getrlimit", lambda _: (40, 40))
+    monkeypatch.setattr(parking.os, "listdir", no_folder)
+    assert parking.SLOTS.limit() == 0
 
 
 @pytest.mark.parametrize("limit, n, packed", [(20, 15, 0), (16, 200, 0), (20, 12, 1)])
