@@ -8,8 +8,6 @@ number. All files must have the same ones, of the same shapes.
 
 import contextlib
 import os
-import re
-import secrets
 from collections import Counter
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -25,7 +23,6 @@ from imcombiners_astro.files.hdus import AstropyFile, BorrowedHDUs, RemoteFile
 from imcombiners_astro.files.inputs import COMPANIONS
 from imcombiners_astro.files.layout import NoImageError, companion_of, has_image
 from imcombiners_astro.files.options import ReadOptions
-from imcombiners_astro.files.output import Output
 from imcombiners_astro.files.paths import at_home, is_url, split_hdu
 from imcombiners_astro.files.rawfile import open_bytes
 from imcombiners_astro.files.scan import all_entries
@@ -401,18 +398,8 @@ def _combine_files(files, options, output, tally):
 
 def _combine_one(frames, options, output, tally):
     """Combine one extension; what does not fit in memory goes to a file of its own."""
-    template = frames[0].outline()
-    if output is None:
-        return combine_frames(frames, template, options, tally)
-    folder, name = os.path.split(output.path)
-    name = re.sub(r"\.gz$", "", name, flags=re.IGNORECASE)
-    part = Output(os.path.join(folder, f".{secrets.token_hex(4)}.one.{name[-64:]}"))
-    try:
-        return combine_frames(frames, template, options, tally, part)
-    finally:
-        # The arrays are maps of it, which stay.
-        if os.path.exists(part.path):
-            os.unlink(part.path)
+    scratch = () if output is None else (output.scratch(),)
+    return combine_frames(frames, frames[0].outline(), options, tally, *scratch)
 
 
 @contextlib.contextmanager

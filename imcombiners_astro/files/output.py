@@ -129,6 +129,8 @@ class Output:
         The file.
     is_written : bool
         Whether the result is there.
+    is_scratch : bool
+        Whether it is never put there: the result is in arrays only, see `scratch`.
 
     Raises
     ------
@@ -147,7 +149,7 @@ class Output:
         result_dtype=None,
     ):
         self.path = check_output(path, overwrite)
-        self.overwrite, self.is_written = overwrite, False
+        self.overwrite, self.is_written, self.is_scratch = overwrite, False, False
         self.dtype = self.compression = None
         if dtype is not None:
             try:
@@ -199,6 +201,21 @@ class Output:
             )
         return None
 
+    def scratch(self):
+        """
+        Give a place for a part of the result that does not fit in memory.
+
+        Returns
+        -------
+        Output
+            It is streamed to as this one, uncompressed and of the type of the result;
+            the file has no name any more when the arrays, maps of it, are there.
+        """
+        other = copy(self)
+        other.dtype = other.compression = None
+        other.checksum, other.is_scratch = False, True
+        return other
+
     def _check_type(self, dtype, name):
         """Refuse what FITS has no type for."""
         if dtype.str[1:] not in _FITS_TYPES:
@@ -218,7 +235,7 @@ class Output:
     @property
     def can_stream(self):
         """Whether the file can be written piece by piece."""
-        return not self.path.lower().endswith(".gz")
+        return self.is_scratch or not self.path.lower().endswith(".gz")
 
     def hdus(self, ccd, in_mef=None):
         """

@@ -186,7 +186,7 @@ class FileStore:
 
     def finish(self, frames=None):
         """
-        Write what is left, and put the file in its place.
+        Write what is left, and put the file in its place if it is to have one.
 
         Parameters
         ----------
@@ -210,17 +210,17 @@ class FileStore:
             self._file.write(end, data)
             end += len(data)
         self._file.resize(end)
-        spool_map = self._spool.map(self._spool_end)
+        spool_map, path = self._spool.map(self._spool_end), self._replacement.part
         for disk in self._disks:
             disk.file.close()
-        self._replacement.commit()
-        self._output.is_written = True
-        with open(self._output.path, "rb") as file:
-            file_map = _Disk(file, self._output.path).map(end)
+        if not self._output.is_scratch:
+            self._replacement.commit()
+            self._output.is_written, path = True, self._output.path
+        with open(path, "rb") as file:
+            maps = _Disk(file, path).map(end), spool_map
         return {
             name: self._array(self._mapped[name, _plain(product.dtype)], product, maps)
             for name, product in self._products.items()
-            for maps in [(file_map, spool_map)]
         }
 
     def _array(self, place, product, maps):

@@ -2,6 +2,10 @@
 """Files of several images, combined extension by extension."""
 
 import io
+import re
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +14,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 
 from imcombiners_astro import CombinedCCDData, SigClip, combine
+from imcombiners_astro.atomic import fcntl
 from imcombiners_astro.files.combine import combine_and_count
 from imcombiners_astro.files.layout import NoImageError
 
@@ -327,6 +332,27 @@ def test_results_that_do_not_fit(folder):
         "maps.fits",
         "memory.fits",
     ]
+
+
+@pytest.mark.skipif(fcntl is None, reason="no locks of files")
+@pytest.mark.parametrize("name", ["out.fits", "out.fits.gz"])
+def test_what_a_killed_process_has_left(folder, name):
+    files = write()
+    keywords = {"hdu": "all", "output_file": name, "mem_limit": 3000}
+    code = f"""
+        import os
+        from imcombiners_astro import combine
+        from imcombiners_astro.files.stream import FileStore
+
+        FileStore.finish = lambda store, frames=None: os._exit(9)
+        combine({files}, diagnostics="simple", **{keywords})
+    """
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], timeout=120)
+    assert killed.returncode == 9
+    (left,) = {x.name for x in folder.iterdir()} - set(files)
+    assert re.fullmatch(r"\.[0-9a-f]{8}\.part\." + re.escape(name), left)
+    combine(files, **keywords)
+    assert sorted(x.name for x in folder.iterdir()) == [*files, name]
 
 
 @pytest.mark.parametrize("mem_limit", [16e9, 3000])
