@@ -99,9 +99,10 @@ files:
   A directory stands for the FITS files in it (*.fits, *.fit, *.fts, also with
   .fz, .gz or .bz2) in the order of their names, without OUT. A name with * ? or
   [ ] that is not a file itself is a pattern (for names that the shell did not
-  expand). @LIST reads names, patterns or directories from the file LIST, one
-  per line; empty lines and lines that begin with # are skipped, names are
-  relative to the current directory, and @- reads standard input.
+  expand). @LIST reads names, patterns, directories or other lists from the file
+  LIST, one per line, and @- from standard input. Empty lines and all from a #
+  on do not count; names are relative to the current directory, or to that of
+  LIST where only there is such a file.
   OUT is written only when all went well, under a temporary name in its
   directory first; an existing OUT is kept unless --overwrite is given. It
   holds the image, a mask (MASK: pixels with no sample left), the uncertainty

@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 
 from astropy.utils.exceptions import AstropyUserWarning
 
-from imcombiners_astro.cli.values import read_list
 from imcombiners_astro.files.combine import READER_KEYWORDS
 from imcombiners_astro.files.fits import open_frame
 from imcombiners_astro.files.inputs import expand_inputs
+from imcombiners_astro.files.paths import paths_of_lines
 
 __all__ = ["assume_unit", "check_names", "expand_names", "files_in", "plain_path"]
 
@@ -32,7 +33,9 @@ def expand_names(names: Sequence[str], output: str | None = None) -> list[str]:
     Parameters
     ----------
     names : sequence of str
-        As they stand on the command line.
+        As they stand on the command line: what
+        `~imcombiners_astro.files.inputs.expand_inputs` takes, directories, and ``@-``,
+        the list on standard input.
     output : str, optional
         The file to be written: in a directory it is not one of the inputs.
 
@@ -51,28 +54,23 @@ def expand_names(names: Sequence[str], output: str | None = None) -> list[str]:
     """
     files = []
     for name in names:
-        if name.startswith("@"):
-            entries = read_list(name[1:])
-            if not entries:
-                raise ValueError(f"{name[1:]}: no names of files in it")
+        if name == "@-":
+            entries = paths_of_lines(sys.stdin.read().splitlines(), "standard input")
         else:
-            entries = [name]
+            entries = expand_inputs(name)
         for entry in entries:
-            files += _match(entry, output)
+            files += _files_of(entry, output) if os.path.isdir(entry) else [entry]
     return files
 
 
-def _match(name, output):
-    name = os.path.expanduser(name)
-    if os.path.isdir(name):
-        found = files_in(name, output)
-        if not found:
-            raise FileNotFoundError(
-                f"{name}: no FITS file in this directory (*.fits, *.fit, *.fts, also "
-                "with .fz, .gz or .bz2)"
-            )
-        return found
-    return expand_inputs(name)
+def _files_of(folder, output):
+    found = files_in(folder, output)
+    if not found:
+        raise FileNotFoundError(
+            f"{folder}: no FITS file in this directory (*.fits, *.fit, *.fts, also "
+            "with .fz, .gz or .bz2)"
+        )
+    return found
 
 
 def files_in(folder: str, output: str | None = None) -> list[str]:

@@ -7,7 +7,7 @@ import re
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-__all__ = ["at_home", "is_url", "paths_of_text", "split_hdu"]
+__all__ = ["at_home", "is_url", "paths_of_lines", "paths_of_text", "split_hdu"]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _BRACKETS = re.compile(r"(.+?)\[([^\[\]]*)\]", re.DOTALL)
@@ -174,13 +174,44 @@ def _paths_in_list(name, beside, within):
             lines = os.fsdecode(file.read()).removeprefix("\ufeff").splitlines()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no list of files {name!r}.") from error
+    return paths_of_lines(lines, name, os.path.dirname(name), (*within, identity))
+
+
+def paths_of_lines(lines, name, beside="", within=()):
+    """
+    Find the files that the lines of a list stand for.
+
+    Parameters
+    ----------
+    lines : list of str
+        A path, pattern or ``@list`` in each, and comments.
+    name : str
+        What errors call the list.
+    beside : str, optional
+        Folder of the list, where names are looked for that are not in the current one.
+    within : tuple of str, optional
+        The real paths of the list and of those it is in.
+
+    Returns
+    -------
+    list of str
+        Paths, each with its brackets if it has some.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing matches a pattern, or there is no such list.
+    ValueError
+        If there is no name, or a list contains itself.
+
+    Examples
+    --------
+    >>> from imcombiners_astro.files.paths import paths_of_lines
+    >>> paths_of_lines(["# darks", "d1.fits", "", "d2.fits[1]  # late"], "darks.txt")
+    ['d1.fits', 'd2.fits[1]']
+    """
     texts = [_COMMENT.sub("", line).strip() for line in lines]
-    found = [
-        match
-        for text in texts
-        if text
-        for match in _matches(text, os.path.dirname(name), (*within, identity))
-    ]
+    found = [path for text in texts if text for path in _matches(text, beside, within)]
     if not found:
         raise ValueError(f"the list {name} has no names of files.")
     return found

@@ -206,6 +206,8 @@ def test_lists(frames, monkeypatch):
         "frame_5.fits",
         "frame_0.fits",
     ]
+    with pytest.raises(ValueError, match="standard input has no names of files"):
+        expand_names(["@-"])
     assert main(["@list.txt", "-o", "out.fits"]) == 0
     assert_same("out.fits", imcombiners_astro.combine(expected))
 
@@ -291,8 +293,8 @@ def test_wrong_usage(words, message, capsys, no_strays, monkeypatch, tmp_path):
     [
         (["frame_0.fits", "missing.fits", "-o", "out.fits"], "missing.fits"),
         (["dark_*.fits", "-o", "out.fits"], "no file matches 'dark_*.fits'"),
-        (["@missing.txt", "-o", "out.fits"], "missing.txt: No such file"),
-        (["@empty.txt", "-o", "out.fits"], "empty.txt: no names of files in it"),
+        (["@missing.txt", "-o", "out.fits"], "no list of files 'missing.txt'"),
+        (["@empty.txt", "-o", "out.fits"], "the list empty.txt has no names of files"),
         (["frame_0.fits", "text.fits", "-o", "out.fits"], "text.fits"),
         (
             ["frame_?.fits", "-o", "frame_1.fits", "--overwrite"],

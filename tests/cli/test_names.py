@@ -35,6 +35,15 @@ def test_directory(night):
     assert expand_names(["night/"]) == night
     Path("list").write_text("night\n")
     assert expand_names(["@list"]) == night
+    # names in a list are those here, or beside it
+    lines = "frame_1.fits  # good\nframe_[02].fits\nnight\n@more\n"
+    Path("night/list").write_text(lines)
+    Path("night/more").write_text("frame_6.fits")
+    expected = [night[1], night[0], night[2], *night, night[6]]
+    assert expand_names(["@night/list"]) == expected
+    assert expand_names([f"@{os.path.abspath('night/more')}"]) == [
+        os.path.abspath(night[6])
+    ]
     assert main(["night", "-o", "out.fits", "--sigma-clip"]) == 0
     clip = {"sigma_clip_func": "median", "sigma_clip_dev_func": "mad_std"}
     expected = imc.combine(night, sigma_clip=True, **clip)
