@@ -202,7 +202,7 @@ def prepare(options: argparse.Namespace) -> tuple[list[str], dict]:
         Keywords of `imcombiners_astro.combine`, with a unit if the files have none.
     """
     keywords = make_keywords(options)
-    # An empty list changes nothing but the header, which then names the files.
+    # An own keyword: the header then names the files and the options.
     keywords.setdefault("rejectors", [])
     output = None if options.output is None else os.path.expanduser(options.output)
     files = expand_names(options.files, output)

@@ -35,8 +35,8 @@ _SUPPORTED = frozenset(
     method weights scale mem_limit clip_extrema nlow nhigh minmax_clip minmax_clip_min
     minmax_clip_max sigma_clip sigma_clip_low_thresh sigma_clip_high_thresh
     sigma_clip_func sigma_clip_dev_func dtype combine_uncertainty_function n_threads
-    blank rejectors zero statsec thresholds uncertainty diagnostics gain readnoise
-    snoise ignore_flags least_bad clip_scaled exposure effective_noise
+    blank rejectors zero statsec statsample thresholds uncertainty diagnostics gain
+    readnoise snoise ignore_flags least_bad clip_scaled exposure effective_noise
     """.split()
 )
 # What to do about those that have none.

@@ -443,7 +443,11 @@ def described(arguments):
         f"{name}={describe(value)}"
         for name, value in arguments.items()
         if name == "method"
-        or (value is not parameters[name].default and name not in silent)
+        or (
+            value is not parameters[name].default
+            and name not in silent
+            and not (isinstance(value, list | tuple) and not value)  # no rejectors
+        )
     )
 
 

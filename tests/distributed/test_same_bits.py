@@ -53,6 +53,13 @@ CALLS = {
         "scale": "mode",
         "statsec": "[5:30,3:20]",
     },
+    "by a sample": {
+        "rejectors": MAD,
+        "zero": "median",
+        "scale": "mean",
+        "statsec": "[5:30,3:20]",
+        "statsample": 60,
+    },
     "by functions of images": {
         "zero": lambda data: float(np.ma.median(data)),
         "scale": lambda data: 1000 / np.nanmean(data[:5]),
