@@ -1,7 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """All that is known of one pixel of a combination, put together from its images."""
 
-import contextlib
 import inspect
 import os
 import warnings
@@ -18,7 +17,7 @@ from imcombiners_astro.files.combine import (
     READER_KEYWORDS,
     combine,
 )
-from imcombiners_astro.files.fits import open_frames
+from imcombiners_astro.files.fits import opened_frames
 from imcombiners_astro.files.inputs import expand_inputs
 from imcombiners_astro.flags import OutputFlags, SampleFlags
 from imcombiners_astro.frames import fold
@@ -270,10 +269,7 @@ def _samples(images, index, result, reading):
     offsets = None
     if "offset" in result.frames.colnames:
         offsets = np.asarray(result.frames["offset"])
-    with contextlib.ExitStack() as opened:
-        frames = open_frames(images, want_uncertainty=True, **reading)
-        for frame in frames:
-            opened.callback(frame.close)
+    with opened_frames(images, want_uncertainty=True, **reading) as frames:
         for k, frame in enumerate(frames):
             frame.to_unit(result.unit or u.dimensionless_unscaled, "the result")
             own = index

@@ -24,7 +24,7 @@ from imcombiners_astro.cli.names import assume_unit, expand_names, plain_path
 from imcombiners_astro.cli.options import add_options, make_keywords
 from imcombiners_astro.cli.parsing import add_config, read_words
 from imcombiners_astro.files.combine import READER_KEYWORDS
-from imcombiners_astro.files.fits import open_frames
+from imcombiners_astro.files.fits import opened_frames
 from imcombiners_astro.files.mef import ManyImages
 from imcombiners_astro.files.options import ReadOptions
 from imcombiners_astro.flags import OutputFlags, SampleFlags
@@ -255,8 +255,7 @@ def _raw_samples(images, index, result, keywords):
     """Return the pixel of every image as it is in the file."""
     place = np.ravel_multi_index(index, result.shape)
     values = []
-    frames = open_frames(images, **keywords)
-    try:
+    with opened_frames(images, **keywords) as frames:
         for frame in frames:
             row, column = np.unravel_index(place, fold(frame.shape))
             if tuple(frame.shape) != result.shape:
@@ -265,9 +264,6 @@ def _raw_samples(images, index, result, keywords):
                     f"{result.shape}"
                 )
             values.append(float(frame.read(row, row + 1).values()[0, column]))
-    finally:
-        for frame in frames:
-            frame.close()
     return np.array(values)
 
 

@@ -16,7 +16,7 @@ from astropy import units as u
 from astropy.nddata import NDData
 
 from imcombiners_astro.ccd import counts_of
-from imcombiners_astro.files.fits import open_frames
+from imcombiners_astro.files.fits import opened_frames
 from imcombiners_astro.memory_frames import CCDFrame, image_of_array
 from imcombiners_astro.products import MemoryStore
 from imcombiners_astro.strip import fold
@@ -172,9 +172,9 @@ class Window:
 
 
 @dataclass(frozen=True, eq=False)
-class ArrayPart:
+class _Part:
     """
-    The combination of blocks of arrays.
+    The combination of chunks.
 
     Parameters
     ----------
@@ -184,6 +184,46 @@ class ArrayPart:
         What to do.
     image : `~astropy.nddata.CCDData`
         Unit of the result, and class of its uncertainty.
+    """
+
+    inputs: Inputs
+    options: Any
+    image: Any
+
+    def _combined(self, frames, place, weights):
+        """Combine frames of a chunk and its neighbours; return what is without them."""
+        options, transform = self.options, self.inputs.transform
+        if weights is not None:
+            transform = transform._replace(weights=weights)
+        inputs = self.inputs._replace(frames=frames, transform=transform)
+        with Workers(options.n_threads) as workers:
+            task = Task(inputs, options, workers, self.image)
+            store = MemoryStore(task.products, place.shape, len(frames))
+            if place.before or place.after:
+                n_rows, height = fold(place.shape)[0], place.shape[0]
+                # folded rows next to each other on the first axis
+                row = prod(place.shape[1:-1])
+                start, stop = place.before * row, (height - place.after) * row
+                planes = [frame.read(0, n_rows) for frame in frames]
+                task.combine(task.maker.make(start, stop, planes, 0), store)
+            else:
+                task.run(store)
+        counts = None if task.record is None else counts_of(task)
+        rows = slice(place.before, place.shape[0] - place.after)
+        inner = (..., rows, *[slice(None)] * (len(place.shape) - 1))
+        arrays = store.finish()
+        return Found({name: array[inner] for name, array in arrays.items()}, counts)
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayPart(_Part):
+    """
+    The combination of blocks of arrays.
+
+    Parameters
+    ----------
+    inputs, options, image
+        As for every part.
     given : list of Given
         The N images.
     factors : list of float
@@ -193,9 +233,6 @@ class ArrayPart:
         Which of the keywords of `frame_of` are True.
     """
 
-    inputs: Inputs
-    options: Any
-    image: Any
     given: list
     factors: list
     wanted: dict
@@ -228,23 +265,18 @@ class ArrayPart:
         Found
             What it holds, without neighbours.
         """
-        frames = self.frames(*arrays)
-        return _combined(frames, self.inputs, self.options, self.image, place, weights)
+        return self._combined(self.frames(*arrays), place, weights)
 
 
 @dataclass(frozen=True, eq=False)
-class FilePart:
+class FilePart(_Part):
     """
     The combination of rows of files, or the measurement of one of them.
 
     Parameters
     ----------
-    inputs : Inputs
-        How frames enter; without the frames.
-    options : Options
-        What to do.
-    image : `~astropy.nddata.CCDData`
-        Unit of the result, and class of its uncertainty.
+    inputs, options, image
+        As for every part.
     paths : list of str
         The N files.
     reading : dict
@@ -255,9 +287,6 @@ class FilePart:
         Its shape.
     """
 
-    inputs: Inputs
-    options: Any
-    image: Any
     paths: list
     reading: dict
     unit: Any
@@ -266,10 +295,7 @@ class FilePart:
     @contextlib.contextmanager
     def frames(self, paths):
         """Open files."""
-        with contextlib.ExitStack() as opened:
-            frames = open_frames(paths, **self.reading)
-            for frame in frames:
-                opened.callback(frame.close)
+        with opened_frames(paths, **self.reading) as frames:
             for frame in frames:
                 frame.to_unit(self.unit)
                 if tuple(frame.shape) != self.shape:
@@ -294,9 +320,7 @@ class FilePart:
         """
         with self.frames(self.paths) as frames:
             windows = [Window(frame, place) for frame in frames]
-            return _combined(
-                windows, self.inputs, self.options, self.image, place, weights
-            )
+            return self._combined(windows, place, weights)
 
     def measured(self, measurement, path):
         """Return what a measurement says of one file."""
@@ -346,27 +370,3 @@ class ArrayMeasure:
         frame = frame_of(self.given[k], arrays, want_flags=self.want_flags)
         frame.unit_factor = self.factors[k]
         return self.measurement([frame])
-
-
-def _combined(frames, inputs, options, image, place, weights):
-    """Combine frames of a chunk with its neighbours; return what is without them."""
-    transform = inputs.transform
-    if weights is not None:
-        transform = transform._replace(weights=weights)
-    inputs = inputs._replace(frames=frames, transform=transform)
-    with Workers(options.n_threads) as workers:
-        task = Task(inputs, options, workers, image)
-        store = MemoryStore(task.products, place.shape, len(frames))
-        if place.before or place.after:
-            n_rows, height = fold(place.shape)[0], place.shape[0]
-            row = prod(place.shape[1:-1])  # folded rows next to each other on this axis
-            start, stop = place.before * row, (height - place.after) * row
-            planes = [frame.read(0, n_rows) for frame in frames]
-            task.combine(task.maker.make(start, stop, planes, 0), store)
-        else:
-            task.run(store)
-    counts = None if task.record is None else counts_of(task)
-    rows = slice(place.before, place.shape[0] - place.after)
-    inner = (..., rows, *[slice(None)] * (len(place.shape) - 1))
-    arrays = store.finish()
-    return Found({name: array[inner] for name, array in arrays.items()}, counts)

@@ -8,7 +8,6 @@ graph, and then the tasks: of chunks, and of the frames whose statistics are wan
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator
 
 import dask.array as da
@@ -23,13 +22,12 @@ from imcombiners_astro.distributed.parts import (
     Given,
     frame_of,
 )
-from imcombiners_astro.files.fits import open_frames
+from imcombiners_astro.files.fits import opened_frames
 from imcombiners_astro.files.inputs import expand_inputs
+from imcombiners_astro.files.paths import is_url
 from imcombiners_astro.strip import fold
 
 __all__ = ["ArraySource", "FileSource", "source_of"]
-
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def source_of(img_list, mask, unit):
@@ -324,15 +322,12 @@ class FileSource:
     def opened(self, wanted, ccdkwargs):
         """Open the files here, for their headers."""
         self.reading = {**wanted, **ccdkwargs}
-        with contextlib.ExitStack() as opened:
-            self.frames = open_frames(self.items, **self.reading)
-            for frame in self.frames:
-                opened.callback(frame.close)
+        with opened_frames(self.items, **self.reading) as self.frames:
             yield self.frames
 
     def template(self):
-        """Return the first image."""
-        return self.frames[0].template()
+        """Return the first image, without its pixels."""
+        return self.frames[0].outline()
 
     def sample_nbytes(self):
         """Bytes of all samples of a pixel, with what belongs to them."""
@@ -343,7 +338,7 @@ class FileSource:
         """Return what combines a chunk."""
         first = self.frames[0]
         # Workers need not be in this folder.
-        paths = [p if _URL.match(p) else os.path.abspath(p) for p in self.items]
+        paths = [p if is_url(p) else os.path.abspath(p) for p in self.items]
         return FilePart(
             inputs, options, image, paths, self.reading, first.unit, tuple(first.shape)
         )

@@ -1,7 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """The public `combine`: images in files or in memory, of any number, into one."""
 
-import contextlib
 import difflib
 import functools
 import inspect
@@ -17,7 +16,7 @@ from imcombiners_astro.ccd import (
 )
 from imcombiners_astro.errors import UnknownKeywordWarning, UnusedOptionWarning, warn
 from imcombiners_astro.extras import Extras
-from imcombiners_astro.files.fits import open_frames
+from imcombiners_astro.files.fits import opened_frames
 from imcombiners_astro.files.inputs import expand_inputs
 from imcombiners_astro.files.mef import ALL, combine_extensions
 from imcombiners_astro.files.output import Output
@@ -401,10 +400,7 @@ def _combine(img_list, arguments, ccdkwargs, tally=None):
     }
     if _is_all(ccdkwargs):
         return combine_extensions(items, options, ccdkwargs, wanted, output, tally)
-    with contextlib.ExitStack() as opened:
-        frames = open_frames(items, **wanted, **ccdkwargs)
-        for frame in frames:
-            opened.callback(frame.close)
+    with opened_frames(items, **wanted, **ccdkwargs) as frames:
         _warn_about_unit(items, frames, ccdkwargs.get("unit"))
         result = combine_frames(frames, frames[0].outline(), options, tally, output)
     if output is not None and not output.is_written:

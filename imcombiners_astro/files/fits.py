@@ -6,6 +6,7 @@ FITS files become a `FitsFrame` where their bytes can be read as they are, or el
 `SectionFrame`; see `imcombiners_astro.files.fitsframes`.
 """
 
+import contextlib
 import importlib.util
 import io
 import os
@@ -50,6 +51,7 @@ __all__ = [
     "open_frames",
     "open_item",
     "open_lent",
+    "opened_frames",
     "options_of_address",
 ]
 
@@ -109,6 +111,34 @@ def open_frames(
             frame.close()
         raise
     return frames
+
+
+@contextlib.contextmanager
+def opened_frames(items, **keywords):
+    """
+    Open a stack of images while they are in use.
+
+    Parameters
+    ----------
+    items, **keywords
+        As for `open_frames`.
+
+    Yields
+    ------
+    list of Frame
+        They are closed when the block ends.
+
+    Raises
+    ------
+    OSError, ValueError, TypeError, IndexError, KeyError
+        As `open_frames`.
+    """
+    frames = open_frames(items, **keywords)
+    try:
+        yield frames
+    finally:
+        for frame in frames:
+            frame.close()
 
 
 def open_frame(

@@ -14,6 +14,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.io.registry import IORegistryError
 
+from imcombiners_astro.files.blocks import padded
 from imcombiners_astro.planes import FitsScaling
 
 __all__ = [
@@ -32,7 +33,6 @@ __all__ = [
     "make_image",
 ]
 
-_BLOCK = 2880
 _OF_IMAGE = ("BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "BSCALE", "BZERO", "BLANK")
 TYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
@@ -268,7 +268,7 @@ def check_sizes(file, layout):
                 f"{file.name} is truncated: its header needs {end} bytes, found "
                 f"{file.size}."
             )
-    elif not file.ends_at(-(-end // _BLOCK) * _BLOCK) and not file.read_at(end - 1, 1):
+    elif not file.ends_at(padded(end)) and not file.read_at(end - 1, 1):
         # it had to be unpacked, only to look
         raise OSError(
             f"{file.name} is truncated: its header needs {end} bytes once "

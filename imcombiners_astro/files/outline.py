@@ -12,9 +12,9 @@ from math import prod
 import numpy as np
 from astropy.nddata import CCDData
 
-__all__ = ["outline_of_file", "without_pixels"]
+from imcombiners_astro.files.blocks import BLOCK
 
-_BLOCK = 2880
+__all__ = ["outline_of_file", "without_pixels"]
 
 
 def without_pixels(ccd):
@@ -84,11 +84,11 @@ def _small(hdu, name_of_psf):
         hdu.copy().writeto(whole)
         content = whole.getvalue()
         # an extension is written after an empty primary HDU
-        return content if "SIMPLE" in header else content[_BLOCK:]
+        return content if "SIMPLE" in header else content[BLOCK:]
     if hdu.is_image and hdu.shape and prod(hdu.shape):
         for k in range(1, len(hdu.shape) + 1):
             header[f"NAXIS{k}"] = 1
-        return header.tostring().encode() + bytes(_BLOCK)
+        return header.tostring().encode() + bytes(BLOCK)
     if not hdu.is_image:  # a table without rows
         header["NAXIS2"] = header["PCOUNT"] = 0
     return header.tostring().encode()

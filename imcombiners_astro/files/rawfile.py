@@ -14,11 +14,10 @@ import os
 import stat
 import zlib
 
+from imcombiners_astro.files.blocks import BLOCK
 from imcombiners_astro.files.parking import KEPT, Parkable
 
 __all__ = ["UNPACK_ERRORS", "PackedFile", "RawFile", "open_bytes", "unpacked"]
-
-_BLOCK = 2880  # of FITS files
 
 # What unpacks, and the bytes that it keeps to go on where it ended: what was unpacked
 # last, tables, and input that was not needed yet (of gzip since Python 3.12). Measured;
@@ -373,7 +372,7 @@ class PackedFile(Parkable):
                             break
                         found += n
                     if offset + found == self.end:
-                        file.read(_BLOCK)
+                        file.read(BLOCK)
             except UNPACK_ERRORS as error:
                 raise self._named(error) from error
             if found < len(bytes_):

@@ -10,6 +10,7 @@ import re
 from math import prod
 from typing import NamedTuple
 
+from imcombiners_astro.files.blocks import BLOCK, padded
 from imcombiners_astro.files.layout import (
     TYPES,
     FileLayout,
@@ -21,10 +22,9 @@ from imcombiners_astro.files.layout import (
 
 __all__ = ["Entry", "all_entries", "scan"]
 
-_BLOCK = 2880
 _CARD = 80
-_FIRST_READ = 5 * _BLOCK  # most headers of cameras are shorter than this
-_LONGEST_HEADER = 4000 * _BLOCK
+_FIRST_READ = 5 * BLOCK  # most headers of cameras are shorter than this
+_LONGEST_HEADER = 4000 * BLOCK
 _END = b"END" + 77 * b" "
 
 
@@ -116,7 +116,7 @@ def all_entries(file):
     except _UnusualError:
         return None
     end = max((entry.offset + entry.size for entry in entries if entry.size), default=0)
-    is_whole = file.ends_at(-(-end // _BLOCK) * _BLOCK)
+    is_whole = file.ends_at(padded(end))
     if end and not is_whole and not file.read_at(end - 1, 1):
         raise OSError(f"{file.name} is truncated: its headers need {end} bytes.")
     return None if any("ZIMAGE" in entry.cards for entry in entries) else entries
@@ -133,7 +133,7 @@ def _walk(file):
         cards, offset = found
         kind, shape, size = _structure(cards, number)
         yield Entry(number, kind, tuple(shape), size, cards, offset)
-        position = offset + -(-size // _BLOCK) * _BLOCK
+        position = offset + padded(size)
         number += 1
 
 
@@ -304,7 +304,7 @@ def _read_cards(file, position):
             raise _UnusualError
     if keys and keys[0] not in (b"SIMPLE  ", b"XTENSION"):
         raise _UnusualError
-    return cards, position + (end // _BLOCK + 1) * _BLOCK
+    return cards, position + (end // BLOCK + 1) * BLOCK
 
 
 def _looks_like_header(text):

@@ -24,6 +24,7 @@ from astropy.io import fits
 
 from imcombiners_astro.atomic import Replacement, naming
 from imcombiners_astro.diagnostics import DIAGNOSTICS
+from imcombiners_astro.files.blocks import padded
 from imcombiners_astro.files.checksum import DataSum, set_checksum
 from imcombiners_astro.files.tiles import compress
 from imcombiners_astro.products import of_type
@@ -31,7 +32,6 @@ from imcombiners_astro.result_fits import flag_hdus, frames_hdu, tile_shape
 
 __all__ = ["FileStore"]
 
-_BLOCK = 2880  # FITS files are made of blocks of so many bytes
 _CHUNK = 2**20  # pixels that are copied at a time
 _PAGE = 4096
 
@@ -114,7 +114,7 @@ class FileStore:
             block.is_direct = True
             block.start = self._direct_end
             block.data_start = block.start + len(block.header().tostring())
-            self._direct_end = block.data_start + _padded(block.nbytes)
+            self._direct_end = block.data_start + padded(block.nbytes)
         for block in self._blocks:
             if block.name is None:
                 continue
@@ -243,9 +243,9 @@ class FileStore:
             for first in range(0, n_pixels, _CHUNK):
                 n = min(_CHUNK, n_pixels - first)
                 block.write(self._file, first, self._values(block, first, (n,)))
-        self._file.resize_at_least(block.data_start + _padded(block.nbytes))
+        self._file.resize_at_least(block.data_start + padded(block.nbytes))
         self._write_header(header, start, block.sum)
-        return block.data_start + _padded(block.nbytes)
+        return block.data_start + padded(block.nbytes)
 
     def _finish_tiled(self, block, start):
         heap_start, heap_end, heap_sum = self._spool_end, self._spool_end, DataSum()
@@ -275,9 +275,9 @@ class FileStore:
             self._file.write(end + place, data)
             heap_sum.add(data, place)
             place += len(data)
-        self._file.resize_at_least(end + _padded(place))
+        self._file.resize_at_least(end + padded(place))
         self._write_header(table.header, start, heap_sum)
-        return end + _padded(place)
+        return end + padded(place)
 
     def _write_header(self, header, start, data_sum):
         if self._output.checksum:
@@ -456,7 +456,3 @@ def _stored(values):
         top = np.array(1 << (8 * size - 1), f"u{size}")
         values = (values.view(top.dtype) ^ top).view("u1" if size == 1 else f"i{size}")
     return values.astype(values.dtype.newbyteorder(">"), copy=False)
-
-
-def _padded(nbytes):
-    return -(-nbytes // _BLOCK) * _BLOCK
