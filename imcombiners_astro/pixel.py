@@ -12,13 +12,11 @@ from astropy import units as u
 
 from imcombiners_astro import arguments as args
 from imcombiners_astro.extras import asks_for_noise
-from imcombiners_astro.files.combine import (
-    OUTPUT_KEYWORDS,
-    READER_KEYWORDS,
-    combine,
-)
+from imcombiners_astro.files.combine import combine
 from imcombiners_astro.files.fits import opened_frames
 from imcombiners_astro.files.inputs import expand_inputs
+from imcombiners_astro.files.options import reading_of
+from imcombiners_astro.files.output import OUTPUT_KEYWORDS
 from imcombiners_astro.flags import OutputFlags, SampleFlags
 from imcombiners_astro.frames import fold
 from imcombiners_astro.options import check_options
@@ -259,7 +257,7 @@ def _options(keywords, n_frames):
         # The combination has given them.
         warnings.simplefilter("ignore")
         options = check_options(**arguments, n_frames=n_frames)
-    reading = {k: v for k, v in ccdkwargs.items() if k in READER_KEYWORDS}
+    reading = reading_of(ccdkwargs)
     return options, reading
 
 

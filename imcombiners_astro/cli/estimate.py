@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from imcombiners_astro.diagnostics import DIAGNOSTICS
-from imcombiners_astro.files.combine import READER_KEYWORDS, combine
-from imcombiners_astro.files.fits import open_frame, open_frames
+from imcombiners_astro.files.combine import combine
+from imcombiners_astro.files.fits import open_frame, opened_frames
+from imcombiners_astro.files.options import reading_of
 from imcombiners_astro.offsets import find_offsets
 from imcombiners_astro.places import footprint_of
 
@@ -124,7 +125,7 @@ def first_frame(file: str, keywords: Mapping[str, Any]) -> Frame:
     OSError, ValueError, TypeError, LookupError
         As `imcombiners_astro.combine`.
     """
-    reading = {k: v for k, v in keywords.items() if k in READER_KEYWORDS}
+    reading = reading_of(keywords)
     weights = keywords.get("weights")
     by_variance = isinstance(weights, str) and weights == "ivar"
     frame = open_frame(
@@ -166,17 +167,14 @@ def shape_of_result(
     tuple of int
         As NumPy orders it.
     """
-    reading = {k: v for k, v in keywords.items() if k in READER_KEYWORDS}
-    frames = open_frames(files, **reading)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the combination warns as well
-            offsets, _ = find_offsets(frames, keywords["offsets"])
+    with (
+        opened_frames(files, **reading_of(keywords)) as frames,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # the combination warns as well
+        offsets, _ = find_offsets(frames, keywords["offsets"])
         footprint = keywords.get("footprint", "union")
         return footprint_of(frames, offsets, footprint).shape
-    finally:
-        for frame in frames:
-            frame.close()
 
 
 def result_nbytes(
@@ -233,7 +231,7 @@ def estimate(
     if measured:
         # The library checks words and sections with two frames, too.
         few = files[:_FRAMES]
-        reading = {k: v for k, v in keywords.items() if k in READER_KEYWORDS}
+        reading = reading_of(keywords)
         names = ("statsec", "statsample", "thresholds", "ignore_flags", "n_threads")
         reading |= {name: keywords[name] for name in names if name in keywords}
         # Twice: the first time there is more to import.

@@ -23,10 +23,9 @@ from imcombiners_astro.cli.common import (
 from imcombiners_astro.cli.names import assume_unit, expand_names, plain_path
 from imcombiners_astro.cli.options import add_options, make_keywords
 from imcombiners_astro.cli.parsing import add_config, read_words
-from imcombiners_astro.files.combine import READER_KEYWORDS
 from imcombiners_astro.files.fits import opened_frames
 from imcombiners_astro.files.mef import ManyImages
-from imcombiners_astro.files.options import ReadOptions
+from imcombiners_astro.files.options import READER_KEYWORDS, ReadOptions
 from imcombiners_astro.flags import OutputFlags, SampleFlags
 from imcombiners_astro.pixel import Pixel, pixel_of
 from imcombiners_astro.pixelplot import draw_pixel, kinds_of

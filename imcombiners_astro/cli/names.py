@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from astropy.utils.exceptions import AstropyUserWarning
 
-from imcombiners_astro.files.combine import READER_KEYWORDS
 from imcombiners_astro.files.fits import open_frame
 from imcombiners_astro.files.inputs import expand_inputs
+from imcombiners_astro.files.options import reading_of
 from imcombiners_astro.files.paths import paths_of_lines
 
 __all__ = ["assume_unit", "check_names", "expand_names", "files_in", "plain_path"]
@@ -130,7 +130,7 @@ def assume_unit(files: Sequence[str], keywords: dict) -> str | None:
     """
     if keywords.get("unit") is not None:
         return None
-    reading = {k: v for k, v in keywords.items() if k in READER_KEYWORDS}
+    reading = reading_of(keywords)
     if reading.get("hdu") == "all":
         del reading["hdu"]
     if _unit(files[0], reading) is not None:

@@ -16,7 +16,8 @@ from typing import Any
 from imcombiners_astro.cli import values
 from imcombiners_astro.cli.common import Parser, Switch, add_threads
 from imcombiners_astro.cli.rejection import add_rejection, make_rejectors
-from imcombiners_astro.files.combine import READER_KEYWORDS, combine
+from imcombiners_astro.files.combine import combine
+from imcombiners_astro.files.options import READER_KEYWORDS
 
 __all__ = [
     "OPTION_OF",

@@ -32,9 +32,8 @@ from imcombiners_astro.cli.report import (
     check_report,
     write_report,
 )
-from imcombiners_astro.files.combine import READER_KEYWORDS
 from imcombiners_astro.files.mef import ManyImages
-from imcombiners_astro.files.options import ReadOptions
+from imcombiners_astro.files.options import ReadOptions, reading_of
 from imcombiners_astro.files.output import check_output
 
 __all__ = ["parse", "run"]
@@ -146,8 +145,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _first_image(file, keywords, options):
     """Return the first of the images that --hdu all combines."""
-    reading = {k: v for k, v in keywords.items() if k in READER_KEYWORDS}
-    images = ManyImages(plain_path(file), file, ReadOptions.parse(reading))
+    images = ManyImages(plain_path(file), file, ReadOptions.parse(reading_of(keywords)))
     images.close()
     found = [part.number for part in images.parts.values()]
     options.notes.append(f"--hdu all: this is of the first of {len(found)} images")

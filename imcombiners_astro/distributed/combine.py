@@ -19,6 +19,7 @@ from imcombiners_astro.distributed.graphs import computed, graph_of, new_name
 from imcombiners_astro.distributed.lazy import Finish, Known, LazyCombination
 from imcombiners_astro.distributed.sources import source_of
 from imcombiners_astro.files import combine as local
+from imcombiners_astro.files.mef import is_all
 from imcombiners_astro.options import check_method, check_options
 from imcombiners_astro.planning import make_plans
 
@@ -158,7 +159,7 @@ def combine(
 
 def _refuse(arguments, ccdkwargs):
     """Refuse what has no meaning here; leave options of a combination."""
-    if ccdkwargs.get("hdu") == "all":
+    if is_all(ccdkwargs):
         raise TypeError(
             "hdu='all' is not for a lazy combination: make one for each extension."
         )

@@ -10,8 +10,9 @@ import string
 import numpy as np
 
 from imcombiners_astro.errors import EmptyInputError
-from imcombiners_astro.files.combine import READER_KEYWORDS, combine
+from imcombiners_astro.files.combine import combine
 from imcombiners_astro.files.inputs import is_collection
+from imcombiners_astro.files.options import READER_KEYWORDS
 from imcombiners_astro.files.output import check_output
 
 __all__ = ["combine_collection"]

@@ -4,43 +4,22 @@
 import difflib
 import functools
 import inspect
-import sys
 
 import numpy as np
 from astropy.nddata import CCDData
 
-from imcombiners_astro.ccd import (
-    Tally,
-    combine_frames,
-    needs_variances,
-)
+from imcombiners_astro.ccd import Tally, combine_frames, needs_variances
 from imcombiners_astro.errors import UnknownKeywordWarning, UnusedOptionWarning, warn
-from imcombiners_astro.extras import Extras
 from imcombiners_astro.files.fits import opened_frames
+from imcombiners_astro.files.handover import belongs_to_ccdproc, hand_over
 from imcombiners_astro.files.inputs import expand_inputs
-from imcombiners_astro.files.mef import ALL, combine_extensions
-from imcombiners_astro.files.output import Output
+from imcombiners_astro.files.mef import combine_extensions, is_all
+from imcombiners_astro.files.options import READER_KEYWORDS
+from imcombiners_astro.files.output import OUTPUT_KEYWORDS, Output
 from imcombiners_astro.options import check_method, check_options
 from imcombiners_astro.provenance import describe
 
 __all__ = ["combine", "combine_and_count", "described", "known_keywords"]
-
-# What CCDData.read, its reader of FITS files and astropy.io.fits.open take.
-READER_KEYWORDS = frozenset(
-    """
-    format unit hdu hdu_uncertainty hdu_mask hdu_flags key_uncertainty_type hdu_psf
-    mode memmap save_backup cache lazy_load_hdus ignore_missing_simple use_fsspec
-    fsspec_kwargs decompress_in_memory uint ignore_missing_end checksum
-    disable_image_compression do_not_scale_image_data character_as_bytes ignore_blank
-    scale_back output_verify
-    """.split()
-)
-
-# Arguments of combine() that are about the output file alone.
-OUTPUT_KEYWORDS = (
-    *("output_file", "overwrite_output"),
-    *("output_dtype", "output_compression", "output_checksum"),
-)
 
 
 def combine(
@@ -377,8 +356,8 @@ def combine_and_count(img_list, *args, **keywords):
 def _combine(img_list, arguments, ccdkwargs, tally=None):
     check_method(arguments["method"])
     items = expand_inputs(img_list, unit=ccdkwargs.get("unit"))
-    if _belongs_to_ccdproc(items, arguments["array_package"]):
-        return _hand_over(items, arguments, ccdkwargs)
+    if belongs_to_ccdproc(items, arguments["array_package"]):
+        return hand_over(items, arguments, ccdkwargs, combine)
 
     output = {name: arguments.pop(name) for name in OUTPUT_KEYWORDS}
     arguments.pop("array_package")
@@ -398,7 +377,7 @@ def _combine(img_list, arguments, ccdkwargs, tally=None):
         "want_uncertainty": bool(needs_variances(options)),
         "want_flags": options.extras.wants_flags,
     }
-    if _is_all(ccdkwargs):
+    if is_all(ccdkwargs):
         return combine_extensions(items, options, ccdkwargs, wanted, output, tally)
     with opened_frames(items, **wanted, **ccdkwargs) as frames:
         _warn_about_unit(items, frames, ccdkwargs.get("unit"))
@@ -406,11 +385,6 @@ def _combine(img_list, arguments, ccdkwargs, tally=None):
     if output is not None and not output.is_written:
         output.write(result)
     return result
-
-
-def _is_all(ccdkwargs):
-    hdu = ccdkwargs.get("hdu")
-    return isinstance(hdu, str) and hdu == ALL
 
 
 @functools.cache
@@ -494,65 +468,3 @@ def _warn_about_unit(items, frames, unit):
             f"{other[0].unit}.",
             UnusedOptionWarning,
         )
-
-
-def _belongs_to_ccdproc(items, array_package):
-    """Whether the images are arrays of a library other than NumPy."""
-    if array_package is not None:
-        name = getattr(array_package, "__name__", str(array_package))
-        if name not in ("numpy", "array_api_compat.numpy"):
-            return True
-    return any(
-        isinstance(item, CCDData) and not isinstance(item.data, np.ndarray)
-        for item in items
-    )
-
-
-def _hand_over(items, arguments, ccdkwargs):
-    """Let ccdproc combine arrays of other libraries."""
-    if _is_all(ccdkwargs):
-        raise TypeError(
-            f"hdu={ALL!r} is for NumPy arrays; ccdproc, which combines those of other "
-            "libraries, combines one extension at a time."
-        )
-    import ccdproc.combiner
-
-    theirs = ccdproc.combiner.combine
-    theirs = getattr(theirs, "__wrapped__", theirs)
-    if theirs is combine:
-        raise TypeError(
-            "ccdproc.combine has been replaced by this function, which combines NumPy "
-            "arrays only; convert the data of the images to NumPy."
-        )
-    defaults = _parameters()
-    for name in (*Extras._fields, *OUTPUT_KEYWORDS[2:]):
-        if name in arguments and arguments.pop(name) is not defaults[name].default:
-            raise TypeError(
-                f"{name}= is for images of NumPy arrays; ccdproc, which combines those "
-                "of other libraries, has no such parameter."
-            )
-    own = ("n_threads", "progress_bar", "blank")
-    ours = [name for name in own if arguments.pop(name) is not None]
-    if ours:
-        warn(
-            f"{', '.join(ours)} have no effect on arrays of other libraries than "
-            "NumPy, which ccdproc combines.",
-            UnusedOptionWarning,
-        )
-    package = arguments.pop("array_package")
-    if package is not None:
-        if "array_package" not in inspect.signature(theirs).parameters:
-            version = getattr(sys.modules["ccdproc"], "__version__", "installed")
-            raise TypeError(
-                f"array_package={package!r}: ccdproc {version}, which combines arrays "
-                "of other libraries than NumPy, has no such parameter."
-            )
-        arguments["array_package"] = package
-    # These two are the default in every version of ccdproc, under different names.
-    for name, default in (
-        ("sigma_clip_func", np.ma.mean),
-        ("sigma_clip_dev_func", np.ma.std),
-    ):
-        if arguments[name] is default:
-            del arguments[name]
-    return theirs(items, **arguments, **ccdkwargs)

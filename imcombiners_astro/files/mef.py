@@ -29,7 +29,7 @@ from imcombiners_astro.files.scan import all_entries
 from imcombiners_astro.provenance import write_header
 from imcombiners_astro.result import DIAGNOSTICS, CombinedCCDData
 
-__all__ = ["ALL", "combine_extensions"]
+__all__ = ["ALL", "combine_extensions", "is_all"]
 
 # The value of hdu= that means every image.
 ALL = "all"
@@ -37,6 +37,23 @@ ALL = "all"
 # fpack gives this name to an image that had none.
 _NO_NAMES = ("", "COMPRESSED_IMAGE")
 _OF_STRUCTURE = ("CHECKSUM", "DATASUM", "NEXTEND")
+
+
+def is_all(ccdkwargs):
+    """
+    Tell whether every image of the files is asked for.
+
+    Parameters
+    ----------
+    ccdkwargs : dict
+        Keywords for the reader of files.
+
+    Returns
+    -------
+    bool
+    """
+    hdu = ccdkwargs.get("hdu")
+    return isinstance(hdu, str) and hdu == ALL
 
 
 class Part(NamedTuple):

@@ -9,8 +9,18 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData
 
-__all__ = ["ReadOptions"]
+__all__ = ["READER_KEYWORDS", "ReadOptions", "reading_of"]
 
+# What CCDData.read, its reader of FITS files and astropy.io.fits.open take.
+READER_KEYWORDS = frozenset(
+    """
+    format unit hdu hdu_uncertainty hdu_mask hdu_flags key_uncertainty_type hdu_psf
+    mode memmap save_backup cache lazy_load_hdus ignore_missing_simple use_fsspec
+    fsspec_kwargs decompress_in_memory uint ignore_missing_end checksum
+    disable_image_compression do_not_scale_image_data character_as_bytes ignore_blank
+    scale_back output_verify
+    """.split()
+)
 # Keywords of CCDData.read that are not passed on to fits.open.
 _OF_CCDDATA = (
     *("hdu", "unit", "hdu_uncertainty", "hdu_mask", "hdu_flags"),
@@ -25,6 +35,29 @@ _WRITING_MODES = ("update", "append", "ostream")
 # Where flags are looked for if it is not said: DQ is the name that observatories use,
 # FLAGS the one in the documentation of CCDData.
 _FLAGS_HDUS = ("DQ", "FLAGS")
+
+
+def reading_of(keywords):
+    """
+    Choose the keywords that say how files are read.
+
+    Parameters
+    ----------
+    keywords : mapping
+        Keywords of `imcombiners_astro.combine`.
+
+    Returns
+    -------
+    dict
+        Those of `READER_KEYWORDS`.
+
+    Examples
+    --------
+    >>> from imcombiners_astro.files.options import reading_of
+    >>> reading_of({"hdu": 1, "method": "median"})
+    {'hdu': 1}
+    """
+    return {k: v for k, v in keywords.items() if k in READER_KEYWORDS}
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,15 @@ from imcombiners_astro.products import of_type
 from imcombiners_astro.result import CombinedCCDData
 from imcombiners_astro.result_fits import tile_shape
 
-__all__ = ["KEYWORD", "Output", "check_output", "write_output"]
+__all__ = ["KEYWORD", "OUTPUT_KEYWORDS", "Output", "check_output", "write_output"]
 
 # What combine() calls the argument `overwrite`.
 KEYWORD = "overwrite_output"
+# Its arguments that are about the output file alone.
+OUTPUT_KEYWORDS = (
+    *("output_file", KEYWORD),
+    *("output_dtype", "output_compression", "output_checksum"),
+)
 
 _COMPRESSIONS = ("RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1")
 

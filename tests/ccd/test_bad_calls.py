@@ -20,7 +20,7 @@ from imcombiners_astro.errors import (
     UnknownKeywordWarning,
     UnusedOptionWarning,
 )
-from imcombiners_astro.files.combine import READER_KEYWORDS
+from imcombiners_astro.files.options import READER_KEYWORDS
 
 N = 6
 SHAPE = (7, 9)

@@ -15,7 +15,8 @@ from imcombiners_astro.cli import main
 from imcombiners_astro.cli.combine import make_parser, parse
 from imcombiners_astro.cli.options import OPTION_OF, WITHOUT_OPTION, make_keywords
 from imcombiners_astro.cli.rejection import REJECTORS, describe_rejector, keys_of
-from imcombiners_astro.files.combine import READER_KEYWORDS, combine
+from imcombiners_astro.files.combine import combine
+from imcombiners_astro.files.options import READER_KEYWORDS
 
 # Keywords that combine() is to have.
 COMING = {
