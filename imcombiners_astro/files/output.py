@@ -51,7 +51,8 @@ def check_output(path, overwrite=False):
     TypeError, ValueError
         If it is no path.
     OSError
-        If it exists, has a name that is too long, or its directory does not or cannot be written to.
+        If it exists, has a name that is too long, or its directory does not exist or
+        cannot be written to.
     IORegistryError
         If astropy does not know the format by the suffix.
     """

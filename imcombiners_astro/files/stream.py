@@ -210,13 +210,16 @@ class FileStore:
             self._file.write(end, data)
             end += len(data)
         self._file.resize(end)
+        # Whatever fails leaves the old file; but Windows renames no file with a map.
         spool_map = self._spool.map(self._spool_end)
+        file_map = None if os.name == "nt" else self._file.map(end)
         for disk in self._disks:
             disk.file.close()
         self._replacement.commit()
         self._output.is_written = True
-        with open(self._output.path, "rb") as file:
-            file_map = _Disk(file, self._output.path).map(end)
+        if file_map is None:
+            with open(self._output.path, "rb") as file:
+                file_map = _Disk(file, self._output.path).map(end)
         return {
             name: self._array(self._mapped[name, _plain(product.dtype)], product, maps)
             for name, product in self._products.items()

@@ -171,7 +171,7 @@ def test_progress_bars_that_lose_strips(ccds, tmp_path, mem_limit):
             **keywords,
         )
 
-    with pytest.raises(TypeError, match="progress_bar must return .* NoneType"):
+    with pytest.raises(TypeError, match=r"progress_bar must return .* NoneType"):
         call(lambda strips: None)
     with pytest.raises(ValueError, match="progress_bar: it gave 0 of the"):
         call(lambda strips: [])
