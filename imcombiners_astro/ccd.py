@@ -268,9 +268,16 @@ def check_alike(frames, same_shape=True):
     TypeError
         A frame is smaller than the first one or has another number of dimensions, or a
         unit that cannot be converted.
+    ValueError
+        A frame without a pixel.
     """
     first = frames[0]
     cropped = []
+    for frame in frames:
+        if 0 in frame.shape:
+            raise ValueError(
+                f"{frame.name} has no pixel: its shape is {tuple(frame.shape)}."
+            )
     for frame in frames[1:]:
         frame.to_unit(first.unit, first.name)
         same = len(frame.shape) == len(first.shape)

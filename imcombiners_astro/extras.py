@@ -226,7 +226,10 @@ def _checked_offsets(offsets, n_frames):
         raise ValueError(f"offsets: {error}; expected {expected}.") from error
     if array.ndim != 2 or len(array) != n_frames:
         raise ValueError(f"offsets: found shape {array.shape}, expected {expected}.")
-    return relative_offsets(array, *array.shape)
+    try:
+        return relative_offsets(array, *array.shape)
+    except ValueError as error:  # differences beyond 64 bits
+        raise ValueError(f"offsets: {error}.") from error
 
 
 # ------------------------------------------------------------------ rejection

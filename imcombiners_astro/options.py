@@ -200,7 +200,10 @@ def _is_number(value):
 
 
 def _checked_dtype(dtype):
-    dtype = np.dtype(np.float64 if dtype is None else dtype).newbyteorder("=")
+    try:
+        dtype = np.dtype(np.float64 if dtype is None else dtype).newbyteorder("=")
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"dtype={dtype!r} is not a type.") from error
     if dtype.kind not in "fiuc":
         raise TypeError(f"dtype={dtype} is not a type of numbers.")
     return dtype

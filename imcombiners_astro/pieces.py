@@ -7,6 +7,7 @@ it needs memory of its own. Units are converted, flags judged and variances made
 """
 
 import contextlib
+from collections.abc import Iterable
 from math import prod
 from typing import NamedTuple
 
@@ -473,7 +474,7 @@ def cut_into_pieces(frames, maker, cut, progress_bar=None):
     work = work(frames, cut, progress_bar is not None)
     n_strips = next(work)
     if progress_bar is not None:
-        work = progress_bar(_Sized(work, n_strips))
+        work = _shown(progress_bar, work, n_strips)
     for start, stop, first, planes in work:
         if first is not None:
             yield maker.make(start, stop, planes, first)
@@ -541,6 +542,25 @@ def _with_halo(frames, cut, is_watched):
             starts, stops, bounds, found, strict=True
         ):
             yield start * n_rows, stop * n_rows, first, planes
+
+
+def _shown(progress_bar, work, n_strips):
+    """Yield the strips as they come from the progress bar; none may be missing."""
+    shown = progress_bar(_Sized(work, n_strips))
+    if not isinstance(shown, Iterable):
+        raise TypeError(
+            "progress_bar must return an iterable over what it is called with, found "
+            f"{type(shown).__name__}."
+        )
+    n_shown = 0
+    for strip in shown:
+        n_shown += 1
+        yield strip
+    if n_shown != n_strips:
+        raise ValueError(
+            f"progress_bar: it gave {n_shown} of the {n_strips} strips it was called "
+            "with, expected all of them."
+        )
 
 
 class _Sized:

@@ -207,8 +207,10 @@ class PlacedFrame:
         self._weights = None if weights is None else weights.reshape(fold(frame.shape))
         first, last = self._covered[-1] if len(shape) > 1 else (0, 1)
         start = self.position[-1] if len(shape) > 1 else 0
-        self._column, width = first, max(0, last - first)
-        self._columns = slice(first - start, first - start + width)
+        if first >= last:  # the frame is beside the result
+            first = last = start = 0
+        self._column = first
+        self._columns = slice(first - start, last - start)
 
     def __getattr__(self, name):
         """Give what is not different from the frame."""

@@ -190,7 +190,8 @@ def parse_diagnostics(diagnostics, full=False):
         if diagnostics is not None:
             raise ValueError("give either diagnostics or full, not both")
         return "simple"
-    if diagnostics not in (None, "simple", "full"):
+    known = isinstance(diagnostics, str) and diagnostics in ("simple", "full")
+    if diagnostics is not None and not known:
         raise ValueError(
             f"diagnostics: found {diagnostics!r}, expected None, 'simple' or 'full'"
         )

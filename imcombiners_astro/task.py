@@ -5,6 +5,7 @@ import warnings
 from dataclasses import dataclass
 from functools import partial
 from math import prod
+from threading import RLock
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,9 @@ from imcombiners_astro.uncertainty import (
 )
 
 __all__ = ["Inputs", "Tally", "Task", "call_sigma_clip"]
+
+# A function of the caller may combine images itself.
+_FILTERS = RLock()
 
 
 @dataclass(slots=True)
@@ -446,7 +450,8 @@ def call_sigma_clip(stack, options, *, sides=False):
     from astropy.stats import sigma_clip
 
     clip = options.clip
-    with warnings.catch_warnings():
+    # The filters belong to all threads: who leaves puts back what it found.
+    with _FILTERS, warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", "Input data contains invalid values", AstropyUserWarning
         )

@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 import string
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -77,8 +78,9 @@ def combine_collection(
     TypeError
         If it is no such collection, or a parameter of `combine` is not for this.
     ValueError
-        If no image is left, no image has one of the keywords, or two groups have the
-        same output; nothing is combined then.
+        If no image is left, no image has one of the keywords, two groups have the
+        same output, or a group has one that is an image of another group; nothing is
+        combined then.
     OSError
         If one of the outputs exists or cannot be written, before anything is combined,
         or a file cannot be read. Outputs of groups that are complete are kept.
@@ -118,11 +120,23 @@ def combine_collection(
             raise TypeError(
                 f"combine_collection() takes no {name}=; it has collection and output."
             )
-    groupby = [groupby] if isinstance(groupby, str) else list(groupby or ())
-    groupby = [keyword.lower() for keyword in groupby]
+    groupby = _checked_groupby(groupby)
+    if not isinstance(filters, Mapping | None):
+        raise TypeError(
+            "filters must be a mapping of header keywords to values, found "
+            f"{type(filters).__name__}."
+        )
+    if not (progress_bar is None or callable(progress_bar)):
+        raise TypeError(
+            f"progress_bar must be a function or None, not {progress_bar!r}."
+        )
     arguments = {k: keywords.pop(k) for k in [*keywords] if k in _OF_COMBINE}
     regex_match = keywords.pop("regex_match", False)
-    filters = {k.lower(): v for k, v in {**(filters or {}), **keywords}.items()}
+    filters = {**(filters or {}), **keywords}
+    wrong = [k for k in filters if not isinstance(k, str)]
+    if wrong:
+        raise TypeError(f"filters: found the keyword {wrong[0]!r}, expected a str.")
+    filters = {k.lower(): v for k, v in filters.items()}
     files = collection.files_filtered(
         include_path=True, regex_match=regex_match, **filters
     )
@@ -146,6 +160,7 @@ def combine_collection(
         outputs = _outputs(output, groupby, fields, groups, values)
         for path in outputs.values():
             check_output(path, overwrite_output)
+        _check_inputs_last(groups, outputs, groupby)
     results = {}
     keys = list(groups)
     for key in keys if progress_bar is None else progress_bar(keys):
@@ -160,6 +175,33 @@ def combine_collection(
             error.add_note(f"(group {_shown(groupby, key)} of the collection)")
             raise
     return results
+
+
+def _checked_groupby(groupby):
+    """Return the keywords in lower case."""
+    keywords = [groupby] if isinstance(groupby, str) else groupby
+    try:
+        keywords = list(() if keywords is None else keywords)
+    except TypeError:
+        keywords = [None]
+    if not all(isinstance(keyword, str) and keyword for keyword in keywords):
+        raise TypeError(
+            f"groupby: found {groupby!r}, expected a header keyword or a sequence of "
+            "header keywords."
+        )
+    return [keyword.lower() for keyword in keywords]
+
+
+def _check_inputs_last(groups, outputs, groupby):
+    """Refuse to replace a file of another group, which may be combined later."""
+    owners = {_place(file): key for key, files in groups.items() for file in files}
+    for key, path in outputs.items():
+        owner = owners.get(_place(path), key)
+        if owner != key:
+            raise ValueError(
+                f"output: {path!r} of the group {_shown(groupby, key)} is an image of "
+                f"the group {_shown(groupby, owner)}."
+            )
 
 
 def _identity(file):
@@ -219,6 +261,8 @@ def _fields(output):
         return []
     if not isinstance(output, str | os.PathLike):
         raise TypeError(f"output must be a path, found {type(output).__name__}.")
+    if "\0" in os.fsdecode(output):
+        raise ValueError(f"output={output!r}: a path has no null character.")
     if _is_folder(output):
         return []
     try:

@@ -402,11 +402,13 @@ def open_lent(source, name, options):
         chosen = choose_hdus(hdus, options, name)
 
     def template():
+        pairs = [x for x in options.keywords.values() if isinstance(x, tuple)]
         with source as hdus:
             version = hdus[chosen.index].ver
             few = fits.HDUList()
             for number, hdu in enumerate(hdus):
                 chosen_too = number in (chosen.index, chosen.mask, chosen.uncertainty)
+                chosen_too |= (hdu.name, hdu.ver) in pairs
                 by_name = hdu.name.upper() in options.companions
                 is_other = not chosen_too and not (
                     by_name and (not options.of_many or hdu.ver == version)

@@ -53,22 +53,31 @@ def check_output(path, overwrite=False):
 
     Raises
     ------
-    TypeError
+    TypeError, ValueError
         If it is no path.
     OSError
-        If it exists, or its directory does not or cannot be written to.
+        If it exists, has a name that is too long, or its directory does not exist or
+        cannot be written to.
     IORegistryError
         If astropy does not know the format by the suffix.
     """
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"output_file must be a path, found {type(path).__name__}.")
     path = os.path.expanduser(os.fsdecode(path))
+    if "\0" in path:
+        raise ValueError(f"output_file {path!r}: a path has no null character.")
     if not identify_format("write", CCDData, path, None, [path], {}):
         raise IORegistryError(
             f"output_file {path!r}: the format cannot be told from the name, which "
             "should end with .fits, .fit, .fts or one of these and .gz."
         )
     check_free(path, overwrite, KEYWORD)
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:  # such as a name that is too long
+        raise OSError(error.errno, f"output_file: {error.strerror}", path) from error
     directory = os.path.dirname(path) or os.curdir
     if not os.path.isdir(directory):
         raise FileNotFoundError(f"output_file {path!r}: no directory {directory!r}.")

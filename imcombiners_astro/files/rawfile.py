@@ -195,6 +195,8 @@ class RawFile(Parkable):
         def _read_some(self, file, view, offset):
             try:
                 return os.preadv(file.fileno(), [view], offset)
+            except OverflowError:  # beyond the end of any file
+                return 0
             except OSError as error:
                 error.filename = self.name
                 raise

@@ -210,14 +210,18 @@ class FileStore:
             self._file.write(end, data)
             end += len(data)
         self._file.resize(end)
+        # Whatever fails leaves the old file; but Windows renames no file with a map.
         spool_map, path = self._spool.map(self._spool_end), self._replacement.part
+        file_map = None if os.name == "nt" else self._file.map(end)
         for disk in self._disks:
             disk.file.close()
         if not self._output.is_scratch:
             self._replacement.commit()
             self._output.is_written, path = True, self._output.path
-        with open(path, "rb") as file:
-            maps = _Disk(file, path).map(end), spool_map
+        if file_map is None:
+            with open(path, "rb") as file:
+                file_map = _Disk(file, path).map(end)
+        maps = file_map, spool_map
         return {
             name: self._array(self._mapped[name, _plain(product.dtype)], product, maps)
             for name, product in self._products.items()

@@ -12,7 +12,7 @@ from astropy.nddata import CCDData, NDData, fits_ccddata_reader
 from astropy.utils.exceptions import AstropyUserWarning
 from comparison import assert_same, ccdproc_combine, stack_of
 
-from imcombiners_astro import combine
+from imcombiners_astro import SigClip, combine
 from imcombiners_astro.errors import (
     CombineWarning,
     EmptyInputError,
@@ -66,7 +66,14 @@ BAD_OPTIONS = [
     ({"blank": "x"}, TypeError, "blank must be a number"),
     ({"blank": -1, "dtype": "u2"}, ValueError, "blank=-1 cannot be held by"),
     ({"dtype": "S4"}, TypeError, "not a type of numbers"),
-    ({"dtype": "no type"}, TypeError, "no type"),
+    ({"dtype": "no type"}, TypeError, "dtype='no type' is not a type"),
+    ({"dtype": object()}, TypeError, "dtype=.* is not a type"),
+    ({"diagnostics": np.arange(2)}, ValueError, "diagnostics: found array"),
+    (
+        {"offsets": [(2**63 - 1, 0), (-(2**63), 0), *[(0, 0)] * (N - 2)]},
+        ValueError,
+        "offsets: .* overflow",
+    ),
     ({"scale": 2.0}, TypeError, "scaling must be a function or an array"),
     ({"scale": [1.0] * (N - 1)}, ValueError, f"{N - 1} values for {N} images"),
     ({"scale": np.ones((N, 2))}, ValueError, "scaling must be a function"),
@@ -126,6 +133,52 @@ def test_options_are_refused_before_files_are_opened():
             continue
         with pytest.raises(error, match=match):
             combine([f"missing-{k}.fits" for k in range(N)], **call)
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 5), (5, 0), (2, 0, 3)])
+@pytest.mark.parametrize(
+    "call",
+    [
+        {},
+        {"scale": "median"},
+        {"zero": "mode", "statsample": 3},
+        {"rejectors": SigClip(stdfunc="mad", grow=1), "diagnostics": "full"},
+        {"offsets": "first"},
+        {"output_compression": "GZIP_2"},
+    ],
+)
+def test_images_without_a_pixel(tmp_path, shape, call):
+    if "offsets" in call:
+        call = {"offsets": np.ones((2, len(shape)), int), "footprint": "first"}
+    images = [CCDData(np.zeros(shape), unit="adu") for _ in range(2)]
+    with pytest.raises(ValueError, match=r"img_list\[0\] has no pixel: .*0"):
+        combine(images, tmp_path / "a.fits", mem_limit=1, **call)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mem_limit", [1, 1e9])
+def test_progress_bars_that_lose_strips(ccds, tmp_path, mem_limit):
+    output = tmp_path / "out.fits"
+    output.write_bytes(b"precious")
+
+    def call(progress_bar, **keywords):
+        combine(
+            ccds,
+            output,
+            overwrite_output=True,
+            mem_limit=mem_limit,
+            progress_bar=progress_bar,
+            **keywords,
+        )
+
+    with pytest.raises(TypeError, match=r"progress_bar must return .* NoneType"):
+        call(lambda strips: None)
+    with pytest.raises(ValueError, match="progress_bar: it gave 0 of the"):
+        call(lambda strips: [])
+    with pytest.raises(ValueError, match="progress_bar: it gave 0 of the"):
+        call(lambda strips: [], rejectors=SigClip(stdfunc="mad", grow=1))
+    assert output.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [output]
 
 
 def test_frames_that_do_not_fit(ccds):

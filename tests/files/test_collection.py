@@ -253,7 +253,40 @@ def test_outputs_are_checked_before(night, unused):
     assert sorted(os.listdir(".")) == ["V10.fits", "night"]
 
 
+def test_output_that_is_an_image_of_another_group(folder, unused):
+    os.symlink("night", "link")
+    for k in range(1, 8):
+        fits.setval(f"night/f{k}.fits", "NEXT", value=(k + 1) % 8)
+    fits.setval("night/f0.fits", "NEXT", value=1)
+    night = ccdproc.ImageFileCollection("night")
+    for place in ("night", "link"):
+        output = f"{place}/f{{next}}.fits"
+        with pytest.raises(ValueError, match=r"f1\.fits' .*counter=0.* of .*counter=1"):
+            combine_collection(night, "counter", output, overwrite_output=True)
+
+
+def test_output_that_is_an_image_of_the_same_group(folder):
+    night = ccdproc.ImageFileCollection("night", keywords=["counter"])
+    single = combine_collection(night, "counter", unit="adu")
+    combine_collection(
+        night, "counter", "night/f{counter}.fits", unit="adu", overwrite_output=True
+    )
+    for (k,), expected in single.items():
+        np.testing.assert_array_equal(fits.getdata(f"night/f{k}.fits"), expected.data)
+
+
 def test_wrong_calls(night, unused):
+    for groupby in (1, ["filter", 1], "", [""]):
+        with pytest.raises(TypeError, match=r"groupby: found .*, expected a header"):
+            combine_collection(night, groupby)
+    with pytest.raises(TypeError, match="filters must be a mapping"):
+        combine_collection(night, filters=["filter"])
+    with pytest.raises(TypeError, match="filters: found the keyword 1"):
+        combine_collection(night, filters={1: 2})
+    with pytest.raises(TypeError, match="progress_bar must be a function"):
+        combine_collection(night, progress_bar=1)
+    with pytest.raises(ValueError, match=r"output.* null"):
+        combine_collection(night, "filter", "{filter}\0.fits")
     with pytest.raises(TypeError, match=r"ccdproc.ImageFileCollection, found list"):
         combine_collection(["a.fits"])
     with pytest.raises(TypeError, match="takes no output_file="):

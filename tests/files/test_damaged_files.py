@@ -222,3 +222,14 @@ def test_no_file_is_mapped(night, kind, memmap):
     combine(files.paths, unit="adu", progress_bar=look, **keywords)
     assert maps
     assert not any("raw" in line for one in maps for line in one.splitlines())
+
+
+@pytest.mark.parametrize("hdu", [None, "all"])
+@pytest.mark.parametrize("n_rows", [0, 10**10, 10**19, -1])
+def test_impossible_sizes(tmp_path, n_rows, hdu):
+    header = fits.PrimaryHDU(np.zeros((1, 5), "f4")).header.tostring()
+    path = tmp_path / "raw.fits"
+    size = f"NAXIS2  = {n_rows:20d}"
+    path.write_text(header.replace(f"NAXIS2  = {1:20d}", size))
+    with pytest.raises((OSError, ValueError), match=r"raw\.fits (is trunc|has no im)"):
+        combine([path] * 2, unit="adu", **({} if hdu is None else {"hdu": hdu}))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from astropy.nddata import CCDData, StdDevUncertainty
+from astropy.nddata import CCDData, StdDevUncertainty, VarianceUncertainty
 
 from imcombiners_astro import CombinedCCDData, SigClip, combine
 from imcombiners_astro.atomic import fcntl
@@ -121,6 +121,24 @@ def test_every_extension(folder, compressed, companions, mem_limit):
     for (name, version), result in zip(NAMES, found.values(), strict=True):
         assert result.header["CHIP"] == f"{name}{version}"
         assert result.header["NCOMBINE"] == N
+
+
+@pytest.mark.parametrize("as_files", [True, False])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_class_of_the_uncertainty(folder, compressed, as_files):
+    # which is of the first file, though nothing else of its uncertainty is used
+    files = write(compressed=compressed)
+    for name in files:
+        with fits.open(name, mode="update") as hdus:
+            for version in (1, 2, 3):
+                hdus["UNCERT", version].header["UTYPE"] = "VarianceUncertainty"
+    items = files if as_files else [fits.open(name) for name in files]
+    results = combine(items, hdu="all", unit="adu")
+    classes = {key: type(result.uncertainty) for key, result in results.items()}
+    assert classes == dict.fromkeys(KEYS, VarianceUncertainty)
+    if not as_files:
+        for hdus in items:
+            hdus.close()
 
 
 def test_options(folder):

@@ -751,3 +751,23 @@ def test_a_wcs_of_another_kind():
     )
     got = combine([images[0], other], offsets="wcs", diagnostics="simple")
     assert got.frames["offset"].tolist() == [[0, 0], [5, 6]]
+
+
+@pytest.mark.parametrize("mem_limit", [1, 1e9])
+@pytest.mark.parametrize("shift", [-9, -4, -3, 3, 4, 9])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_image_beside_the_first_one(axis, shift, mem_limit):
+    rng = np.random.default_rng(5)
+    images = [CCDData(rng.normal(size=(3, 3, 3)), unit="adu") for _ in range(4)]
+    offsets = np.zeros((4, 3), int)
+    offsets[3, axis] = shift
+    keywords = {
+        "rejectors": SigClip(sigma=1, stdfunc="mad", grow=1),
+        "diagnostics": "simple",
+        "mem_limit": mem_limit,
+    }
+    found = combine(images, offsets=offsets, footprint="first", **keywords)
+    assert found.mask_rej.shape == (4, 3, 3, 3)
+    expected = combine(images[:3], **keywords)
+    np.testing.assert_array_equal(found.data, expected.data)
+    np.testing.assert_array_equal(found.n_used, expected.n_used)

@@ -93,6 +93,13 @@ def test_no_path():
         check_output(3)
 
 
+def test_names_that_no_file_can_have(tmp_path):
+    with pytest.raises(ValueError, match=r"output_file 'a\\x00b\.fits'"):
+        check_output("a\0b.fits")
+    with pytest.raises(OSError, match=r"output_file: .*xxx\.fits"):
+        check_output(tmp_path / ("x" * 300 + ".fits"))
+
+
 def test_directories(tmp_path):
     with pytest.raises(FileNotFoundError, match="no directory"):
         check_output(tmp_path / "nowhere" / "a.fits")

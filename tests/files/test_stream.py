@@ -1,9 +1,11 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """A result written piece by piece is that of the memory, to the byte."""
 
+import errno
 import gc
 import io
 import itertools
+import mmap
 import os
 
 import numpy as np
@@ -357,6 +359,28 @@ def test_few_descriptors_and_no_space_are_held(tmp_path):
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
     assert sorted(os.listdir(tmp_path)) == ["a.fits", "b.fits"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="files with maps cannot be renamed")
+@pytest.mark.parametrize("n_good", [0, 1])
+def test_no_room_for_maps(tmp_path, monkeypatch, n_good):
+    path = tmp_path / "a.fits"
+    path.write_bytes(b"the old one")
+    made = []
+
+    def map_some(*args, **keywords):
+        if len(made) == n_good:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        made.append(real(*args, **keywords))
+        return made[-1]
+
+    real = mmap.mmap
+    monkeypatch.setattr(stream.mmap, "mmap", map_some)
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        combine(frames(), path, mem_limit=1, overwrite_output=True, dtype="u2", blank=0)
+    assert len(made) == n_good
+    assert path.read_bytes() == b"the old one"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_no_output_file(monkeypatch):
