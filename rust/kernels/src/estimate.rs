@@ -164,17 +164,6 @@ impl<'a, T: Work> Kit<'a, T> {
     }
 }
 
-/// The mean of two numbers. Halving first cannot overflow; halving last is exact for subnormals.
-#[inline(always)]
-pub(crate) fn half_sum(a: f64, b: f64) -> f64 {
-    let sum = a + b;
-    if sum.abs() < f64::INFINITY {
-        0.5 * sum
-    } else {
-        0.5 * a + 0.5 * b
-    }
-}
-
 /// Median, or lower median, of every lane; NaN where there is no sample.
 fn median<D: Work>(
     ops: &Ops<D>,

@@ -4,7 +4,6 @@
 //! `w` is the number of lanes in use, rounded up to whole vectors. Sums run over the frames in
 //! order, so that their bits depend on nothing but the samples.
 
-use crate::estimate::half_sum;
 use crate::order::{middle, Depth, Network, Order};
 use crate::prefetch::prefetch;
 use crate::sample::{Row, Work, LANES};
@@ -13,6 +12,17 @@ use crate::sample::{Row, Work, LANES};
 #[inline(always)]
 pub fn lanes(w: usize) -> usize {
     w.min(LANES) & !15
+}
+
+/// The mean of two numbers. Halving first cannot overflow; halving last is exact for subnormals.
+#[inline(always)]
+pub(crate) fn half_sum(a: f64, b: f64) -> f64 {
+    let sum = a + b;
+    if sum.abs() < f64::INFINITY {
+        0.5 * sum
+    } else {
+        0.5 * a + 0.5 * b
+    }
 }
 
 /// Whether a value is present.

@@ -1,7 +1,7 @@
 //! The samples of one column, their order and their moments.
 
-use crate::estimate::half_sum;
 use crate::reject::LOW;
+use crate::rows::half_sum;
 
 /// Columns up to this length are sorted for a median; of longer ones the middle is selected.
 const SHORT: usize = 64;

@@ -1,10 +1,11 @@
 //! Clipping by a percentile sample: its distance from the median is the unit of the limits.
 
-use crate::estimate::{half_sum, Kit};
+use crate::estimate::Kit;
 use crate::order::middle;
 use crate::plan::PClip;
 use crate::reject::extrema::drop_ranks;
 use crate::reject::{count_back, output_flags, sample_flags, Report, HIGH, LOW};
+use crate::rows::half_sum;
 use crate::sample::{Row, Work, LANES};
 
 /// Fewer samples than this have no percentile to speak of (IRAF).
