@@ -146,6 +146,8 @@ def test_ctrl_c(files, old, mem_limit):
     """While it works, by a progress bar that interrupts in the middle of it."""
     setup = """
         import os, signal
+        # Shells make what they start in the background deaf to it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         def bar(strips):
             for k, strip in enumerate(strips):
                 if k == len(strips) // 2:
