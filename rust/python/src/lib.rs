@@ -6,6 +6,7 @@
 
 mod arrays;
 mod errors;
+mod folded;
 mod options;
 
 use imcombiners_kernels as kernels;
@@ -24,8 +25,9 @@ mod _core {
     use pyo3::types::{PyDict, PyTuple};
 
     use super::kernels;
-    use crate::arrays::{planes_of, scalar, Column, Extras, Folded, Places, Targets};
+    use crate::arrays::{planes_of, scalar, Column, Targets};
     use crate::errors::to_python;
+    use crate::folded::{Extras, Folded, Places};
     use crate::options::{extract, fits_of, plan_of, vector_of};
 
     /// The options of a `planes.Plan`, read and understood once.
