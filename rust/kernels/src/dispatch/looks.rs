@@ -118,78 +118,35 @@ impl<T: Work> Looks<T> {
 /// The number type of a source.
 type WorkOf<S> = <<S as Source>::Key as Key>::Work;
 
+/// The front of a look at `N` planes of a source `T`, which reads them as `$source`.
+macro_rules! front {
+    ($feature:meta, $name:ident, $source:ty, $look:expr) => {
+        #[$feature]
+        unsafe fn $name<T: Source, const N: usize>(
+            planes: &[&[u8]],
+            manner: Manner,
+            look: &mut Look<WorkOf<T>>,
+        ) -> Option<bool>
+        where
+            Depth<N>: Network<N>,
+        {
+            Some($look(&look::planes::<$source, N>(planes)?, manner, look))
+        }
+    };
+}
+
 /// Fronts of the looks for one instruction set, and their table.
 macro_rules! looks {
     ($module:ident, $feature:meta) => {
         mod $module {
             use super::*;
 
-            #[$feature]
-            unsafe fn ranks<T: Source, const N: usize>(
-                planes: &[&[u8]],
-                manner: Manner,
-                look: &mut Look<WorkOf<T>>,
-            ) -> Option<bool>
-            where
-                Depth<N>: Network<N>,
-            {
-                Some(look::ranks::<T, N>(&look::planes::<T, N>(planes)?, manner, look))
-            }
-            #[$feature]
-            unsafe fn deep_ranks<T: Source, const N: usize>(
-                planes: &[&[u8]],
-                manner: Manner,
-                look: &mut Look<WorkOf<T>>,
-            ) -> Option<bool>
-            where
-                Depth<N>: Network<N>,
-            {
-                Some(look::ranks::<T::Deep, N>(&look::planes::<T::Deep, N>(planes)?, manner, look))
-            }
-            #[$feature]
-            unsafe fn total<T: Source, const N: usize>(
-                planes: &[&[u8]],
-                manner: Manner,
-                look: &mut Look<WorkOf<T>>,
-            ) -> Option<bool>
-            where
-                Depth<N>: Network<N>,
-            {
-                Some(look::total::<T, N>(&look::planes::<T, N>(planes)?, manner, look))
-            }
-            #[$feature]
-            unsafe fn moments<T: Source, const N: usize>(
-                planes: &[&[u8]],
-                manner: Manner,
-                look: &mut Look<WorkOf<T>>,
-            ) -> Option<bool>
-            where
-                Depth<N>: Network<N>,
-            {
-                Some(look::moments::<T, N>(&look::planes::<T, N>(planes)?, manner, look))
-            }
-            #[$feature]
-            unsafe fn std<T: Source, const N: usize>(
-                planes: &[&[u8]],
-                manner: Manner,
-                look: &mut Look<WorkOf<T>>,
-            ) -> Option<bool>
-            where
-                Depth<N>: Network<N>,
-            {
-                Some(look::sorted::<T, N, false>(&look::planes::<T, N>(planes)?, manner, look))
-            }
-            #[$feature]
-            unsafe fn mad<T: Source, const N: usize>(
-                planes: &[&[u8]],
-                manner: Manner,
-                look: &mut Look<WorkOf<T>>,
-            ) -> Option<bool>
-            where
-                Depth<N>: Network<N>,
-            {
-                Some(look::sorted::<T, N, true>(&look::planes::<T, N>(planes)?, manner, look))
-            }
+            front!($feature, ranks, T, look::ranks::<T, N>);
+            front!($feature, deep_ranks, T::Deep, look::ranks::<T::Deep, N>);
+            front!($feature, total, T, look::total::<T, N>);
+            front!($feature, moments, T, look::moments::<T, N>);
+            front!($feature, std, T, look::sorted::<T, N, false>);
+            front!($feature, mad, T, look::sorted::<T, N, true>);
             #[$feature]
             unsafe fn deep_total<T: Source>(
                 planes: &[&[u8]],
