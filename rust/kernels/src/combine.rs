@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::block::blocks;
-use crate::direct::{self};
+use crate::direct;
 use crate::dispatch::{double_looks, single_looks, Simd};
 use crate::error::{Error, Result};
 use crate::job::Job;

@@ -1,7 +1,7 @@
 //! The row operations compiled for every instruction set, and the choice among them.
 //!
-//! A table of function pointers per level and workspace type; the bodies are those of `rows.rs` and
-//! `variances.rs`, so every level gives the same bits. This is the only module with unsafe code besides `prefetch`:
+//! A table of function pointers per level and workspace type; the bodies are those of `rows.rs`,
+//! `marks.rs` and `variances.rs`, so every level gives the same bits. This is the only module with unsafe code besides `prefetch`:
 //! a function compiled for an instruction set may only run on a processor that has it.
 
 #![allow(unsafe_code)]
@@ -87,6 +87,7 @@ impl Simd {
 
 /// What is compiled for every instruction set.
 mod bodies {
+    pub use crate::marks::*;
     pub use crate::rows::*;
     pub use crate::variances::*;
 }

@@ -1,6 +1,6 @@
 //! What all blocks of a combination share.
 
-use crate::direct::{self};
+use crate::direct;
 use crate::dispatch::{Looks, Ops, Simd};
 use crate::order::Comparators;
 use crate::plan::{NanRule, Plan, Step};
@@ -62,9 +62,7 @@ impl<'a, T: Work> Job<'a, T> {
                 .any(|step| matches!(step, Step::Clip(clip) if clip.nan_rule != NanRule::Ignore)),
         }
     }
-}
 
-impl<'a, T: Work> Job<'a, T> {
     /// Pixels from `start` to where the first plane reaches a cache line: reading whole lines of
     /// many planes is quicker.
     pub fn lead(&self, start: usize) -> usize {

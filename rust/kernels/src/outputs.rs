@@ -275,19 +275,17 @@ impl Buffer<'_> {
         }
     }
 
-    /// Stores the same whole number everywhere; that of bytes must fit.
+    /// Stores the same count or byte everywhere.
     pub(crate) fn fill(&mut self, at: usize, len: usize, value: u16) {
         match self {
             Self::U8(b) => b[at..at + len].fill(value as u8),
             Self::U16(b) => b[at..at + len].fill(value),
-            Self::U32(b) => b[at..at + len].fill(u32::from(value)),
-            Self::F32(b) => b[at..at + len].fill(f32::from(value)),
-            Self::F64(b) => b[at..at + len].fill(f64::from(value)),
             Self::Cube(planes) => {
                 for plane in planes {
                     plane[at..at + len].fill(value as u8);
                 }
             }
+            _ => {}
         }
     }
 }

@@ -196,18 +196,38 @@ pub fn add_inverse_roots<T: Work>(
     }
 }
 
+/// Calls something with the function that reads floats of a type and byte order, which must be known
+/// where the loop over them is compiled.
+macro_rules! of_floats {
+    ($dtype:expr, $big:expr, $value:ident => $call:expr) => {
+        match ($dtype, $big) {
+            (DType::F32, false) => {
+                let $value = |x| f64::from(f32::from_le_bytes(x));
+                $call
+            }
+            (DType::F32, true) => {
+                let $value = |x| f64::from(f32::from_be_bytes(x));
+                $call
+            }
+            (_, false) => {
+                let $value = f64::from_le_bytes;
+                $call
+            }
+            (_, true) => {
+                let $value = f64::from_be_bytes;
+                $call
+            }
+        }
+    };
+}
+
 /// Frames whose variances are added in one pass over the lanes.
 const TOGETHER: usize = 8;
 
 /// Adds the variances of a block of every plane, one frame after the other.
 #[inline(always)]
 pub fn add_all_variances(planes: &[&[u8]], dtype: DType, big: bool, total: &mut Row<f64>) {
-    match (dtype, big) {
-        (DType::F32, false) => add_reals(planes, |x| f64::from(f32::from_le_bytes(x)), total),
-        (DType::F32, true) => add_reals(planes, |x| f64::from(f32::from_be_bytes(x)), total),
-        (_, false) => add_reals(planes, f64::from_le_bytes, total),
-        (_, true) => add_reals(planes, f64::from_be_bytes, total),
-    }
+    of_floats!(dtype, big, value => add_reals(planes, value, total));
 }
 
 #[inline(always)]
@@ -249,12 +269,7 @@ fn add_some<const SIZE: usize, const M: usize>(
 /// Copies the variances of some lanes of a block of a plane.
 #[inline(always)]
 pub fn pick_variances(raw: &[u8], dtype: DType, big: bool, lanes: &[u16], row: &mut [f64]) {
-    match (dtype, big) {
-        (DType::F32, false) => pick(raw, |x| f64::from(f32::from_le_bytes(x)), lanes, row),
-        (DType::F32, true) => pick(raw, |x| f64::from(f32::from_be_bytes(x)), lanes, row),
-        (_, false) => pick(raw, f64::from_le_bytes, lanes, row),
-        (_, true) => pick(raw, f64::from_be_bytes, lanes, row),
-    }
+    of_floats!(dtype, big, value => pick(raw, value, lanes, row));
 }
 
 #[inline(always)]

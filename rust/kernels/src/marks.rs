@@ -1,0 +1,254 @@
+//! Operations on rows, in the manner of `rows.rs`, that say of samples and columns what becomes of
+//! them: which are dropped, flagged or counted, and which columns need a closer look.
+
+use crate::prefetch::prefetch;
+use crate::rows::{extremes, lanes, present};
+use crate::sample::{Row, Work, LANES};
+
+/// Joins bytes of several planes by OR, eight planes to a loop.
+#[inline(always)]
+pub fn join_bytes(planes: &[&[u8]], any: &mut [u8]) {
+    let (eights, rest) = planes.as_chunks::<8>();
+    for eight in eights {
+        join_some(eight, any);
+    }
+    for plane in rest {
+        join_some(&[plane], any);
+    }
+}
+
+#[inline(always)]
+fn join_some<const M: usize>(planes: &[&[u8]; M], any: &mut [u8]) {
+    if planes.iter().any(|plane| plane.len() < any.len()) {
+        return;
+    }
+    planes.iter().for_each(|plane| prefetch(plane));
+    let planes = planes.map(|plane| &plane[..any.len()]);
+    for i in 0..any.len() {
+        let mut byte = any[i];
+        for plane in planes {
+            byte |= plane[i];
+        }
+        any[i] = byte;
+    }
+}
+
+/// Marks the lanes whose mask byte is not zero.
+#[inline(always)]
+pub fn mark_masked(mask: &[u8], marks: &mut Row<u8>) {
+    let Some(mask) = mask.first_chunk::<LANES>() else { return };
+    for l in 0..LANES {
+        marks.0[l] |= u8::from(mask[l] != 0);
+    }
+}
+
+/// Drops the samples whose mask byte is not zero.
+#[inline(always)]
+pub fn drop_masked<T: Work>(row: &mut Row<T>, mask: &Row<u8>, w: usize) {
+    for l in 0..lanes(w) {
+        row.0[l] = if mask.0[l] != 0 { T::NAN } else { row.0[l] };
+    }
+}
+
+/// Drops the samples that are not finite.
+#[inline(always)]
+pub fn drop_infinite<T: Work>(rows: &mut [Row<T>], w: usize) {
+    for row in rows {
+        for l in 0..lanes(w) {
+            row.0[l] = if row.0[l].is_finite() { row.0[l] } else { T::NAN };
+        }
+    }
+}
+
+/// Drops the samples that are absent from `other`.
+#[inline(always)]
+pub fn drop_absent<T: Work>(rows: &mut [Row<T>], other: &[Row<T>], w: usize) {
+    for (row, other) in rows.iter_mut().zip(other) {
+        for l in 0..lanes(w) {
+            row.0[l] = if present(other.0[l]) { row.0[l] } else { T::NAN };
+        }
+    }
+}
+
+/// Marks the lanes where two rows are equal.
+#[inline(always)]
+pub fn mark_equal<T: Work>(a: &Row<T>, b: &Row<T>, marks: &mut Row<u8>) {
+    for l in 0..LANES {
+        marks.0[l] |= u8::from(a.0[l] == b.0[l]);
+    }
+}
+
+/// Sets `bit` in the flags of the samples of one frame that were dropped since `before`, but for
+/// those that have one of the flags `except`.
+#[inline(always)]
+pub fn flag_dropped<T: Work>(
+    before: &Row<T>,
+    after: &Row<T>,
+    bit: u8,
+    except: u8,
+    flags: &mut Row<u8>,
+) {
+    for l in 0..LANES {
+        let dropped = before.0[l].is_finite() & !present(after.0[l]);
+        flags.0[l] |= u8::from((flags.0[l] & except == 0) & dropped) * bit;
+    }
+}
+
+/// Drops the samples outside `low ..= high`; returns whether there were any.
+#[inline(always)]
+pub fn drop_outside<T: Work>(rows: &mut [Row<T>], w: usize, low: &Row<T>, high: &Row<T>) -> bool {
+    let mut any = 0_u32;
+    for row in rows {
+        for l in 0..lanes(w) {
+            let x = row.0[l];
+            let out = (x < low.0[l]) | (x > high.0[l]);
+            row.0[l] = if out { T::NAN } else { x };
+            any |= u32::from(out);
+        }
+    }
+    any != 0
+}
+
+/// Adds the numbers of samples below `low` and above `high`.
+#[inline(always)]
+pub fn count_outside<T: Work>(
+    rows: &[Row<T>],
+    w: usize,
+    low: &Row<T>,
+    high: &Row<T>,
+    below: &mut Row<u32>,
+    above: &mut Row<u32>,
+) {
+    for row in rows {
+        for l in 0..lanes(w) {
+            // A sample counts once, also if the bounds have crossed.
+            let under = row.0[l] < low.0[l];
+            below.0[l] += u32::from(under);
+            above.0[l] += u32::from(!under & (row.0[l] > high.0[l]));
+        }
+    }
+}
+
+/// Adds the numbers of samples at least `limits` units below and above the median; marks the lanes
+/// where rounding may decide. A sample counts once, as below.
+#[inline(always)]
+pub fn count_far<T: Work>(
+    rows: &[Row<T>],
+    w: usize,
+    median: &Row<f64>,
+    unit: &Row<f64>,
+    limits: (f64, f64),
+    below: &mut Row<u32>,
+    above: &mut Row<u32>,
+    near: &mut Row<u8>,
+) {
+    let (mut down, mut up) = (Row::filled(0.0), Row::filled(0.0));
+    for l in 0..lanes(w) {
+        (down.0[l], up.0[l]) = (limits.0 * unit.0[l], limits.1 * unit.0[l]);
+    }
+    let slack = 1e-14;
+    for row in rows {
+        for l in 0..lanes(w) {
+            let x = row.0[l].f64();
+            let d = x - median.0[l];
+            let here = x.is_finite();
+            let under = here & (-d >= down.0[l]);
+            let over = here & (d >= up.0[l]) & !under;
+            below.0[l] += u32::from(under);
+            above.0[l] += u32::from(over);
+            let close = ((-d - down.0[l]).abs() <= slack * down.0[l])
+                | ((d - up.0[l]).abs() <= slack * up.0[l]);
+            near.0[l] |= u8::from(close);
+        }
+    }
+}
+
+/// Marks the lanes where some sample is outside `low ..= high`.
+#[inline(always)]
+pub fn any_outside<T: Work>(
+    rows: &[Row<T>],
+    w: usize,
+    low: &Row<T>,
+    high: &Row<T>,
+    marks: &mut Row<u8>,
+) {
+    let (mut min, mut max) = (Row([T::INFINITY; LANES]), Row([T::NEG_INFINITY; LANES]));
+    extremes(rows, w, &mut min, &mut max);
+    for l in 0..lanes(w) {
+        marks.0[l] |= u8::from((min.0[l] < low.0[l]) | (max.0[l] > high.0[l]));
+    }
+}
+
+/// Marks the lanes where some sample may be outside `center - down * s .. center + up * s`, all that
+/// is known being the extremes and `spread`, from which s is `factor` times its root (`root`) or
+/// itself. Where no mark is, no sample is outside in double precision.
+///
+/// With e = [`Work::EPSILON`], a sum of squares in the precision of the workspace is wrong by less
+/// than (n + 2) e of itself, and the center that it is about by less than e (|c| + offset),
+/// `offset` being what keys were less than samples; together with the rounding of the reference
+/// this changes s by less than (2n + 32) e of itself and 8 e (|c| + offset), and a distance from
+/// the center by less than 4 e (|c| + offset). A median distance is wrong by less than that. The
+/// page "Numerical precision" of the documentation has the derivation.
+#[inline(always)]
+pub fn beyond<T: Work>(
+    center: &Row<f64>,
+    extremes: &[Row<T>; 2],
+    spread: &Row<T>,
+    root: bool,
+    factor: f64,
+    limits: (f64, f64),
+    offset: f64,
+    equal_is_inside: bool,
+    marks: &mut Row<u8>,
+) {
+    let factor = T::convert(factor);
+    let (down, up) = (T::down(limits.0), T::down(limits.1));
+    let (slack, offset) = (T::convert(4.0 * T::EPSILON.f64()), T::convert(offset));
+    let (tiny, huge) = (T::convert(T::SOUND.0), T::convert(T::SOUND.1));
+    let smallest = T::convert(T::SMALLEST);
+    let mut s = *spread;
+    if root {
+        for l in 0..LANES {
+            s.0[l] = s.0[l].sqrt();
+        }
+    }
+    for l in 0..LANES {
+        let (min, max) = (extremes[0].0[l], extremes[1].0[l]);
+        let c = T::convert(center.0[l]);
+        let wrong = slack * (offset + c.abs()) + smallest;
+        let s = s.0[l] * factor - (wrong + wrong);
+        let inside = (c - min + wrong <= down * s) & (max - c + wrong <= up * s);
+        let sound = (spread.0[l] > tiny) & (spread.0[l] < huge);
+        marks.0[l] = u8::from(!(inside & sound | (equal_is_inside & (min == max))));
+    }
+}
+
+/// Marks the lanes where the distance of some sample from the center may not be exact in the
+/// precision of the workspace: it is where the center is a number of that precision and nowhere
+/// more than twice or less than half a sample (Sterbenz 1974).
+#[inline(always)]
+pub fn inexact<T: Work>(center: &Row<f64>, extremes: &[Row<T>; 2], marks: &mut Row<u8>) {
+    for l in 0..LANES {
+        let (min, max) = (extremes[0].0[l], extremes[1].0[l]);
+        let c = T::convert(center.0[l]);
+        let positive = (min > T::ZERO) & (max <= min + min);
+        let negative = (max < T::ZERO) & (min >= max + max);
+        let exact = (c.f64() == center.0[l]) & (positive | negative);
+        marks.0[l] |= u8::from(!(exact | (min == max)));
+    }
+}
+
+/// Marks the lanes with fewer than `nkeep` samples or an undefined center or spread.
+#[inline(always)]
+pub fn attention(
+    n: &Row<u32>,
+    nkeep: u32,
+    center: &Row<f64>,
+    spread: &Row<f64>,
+    marks: &mut Row<u8>,
+) {
+    for l in 0..LANES {
+        let defined = (center.0[l].abs() < f64::INFINITY) & (spread.0[l].abs() < f64::INFINITY);
+        marks.0[l] |= u8::from(!(defined & (n.0[l] >= nkeep)));
+    }
+}
