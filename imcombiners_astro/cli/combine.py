@@ -32,11 +32,7 @@ from imcombiners_astro.cli.groups import (
 from imcombiners_astro.cli.names import assume_unit, check_names, expand_names
 from imcombiners_astro.cli.options import add_options, make_keywords
 from imcombiners_astro.cli.parsing import add_config, add_json, read_words
-from imcombiners_astro.cli.rejection import (
-    describe_rejector,
-    make_rejectors,
-    rejector_help,
-)
+from imcombiners_astro.cli.rejection import describe_rejection, rejector_help
 from imcombiners_astro.cli.report import (
     begin_report,
     check_report,
@@ -283,14 +279,15 @@ def _n_empty(result):
 def _summary(options, n_frames, results, tally, seconds) -> list[tuple[str, str]]:
     """Rows (name, value) of the summary."""
     shapes = {" x ".join(str(n) for n in reversed(r.shape)) for r in results.values()}
+    steps = describe_rejection(options)
     rows = [
         ("frames", f"{n_frames}"),
         ("image size", ", ".join(sorted(shapes))),
-        ("method", ", ".join(_steps(options))),
+        ("method", ", ".join([options.method or "average", *steps])),
     ]
     if len(results) > 1:
         rows.insert(1, ("images", f"{len(results)}"))
-    if tally is not None and len(_steps(options)) > 1 and tally.samples:
+    if tally is not None and steps and tally.samples:
         low, high = (100 * n / tally.samples for n in (tally.low, tally.high))
         text = f"{low + high:.3f} % of the samples ({low:.3f} low, {high:.3f} high)"
         rows.append(("rejected", text))
@@ -300,20 +297,3 @@ def _summary(options, n_frames, results, tally, seconds) -> list[tuple[str, str]
         rows.append(("peak memory", f"{memory / 1e6:.0f} MB"))
     rows.append(("output", options.output))
     return rows
-
-
-def _steps(options):
-    """Say what is done, the method first, then each way to reject."""
-    steps = [options.method or "average"]
-    if options.clip_extrema:
-        low, high = options.clip_extrema
-        steps.append(f"without the {low} lowest and {high} highest")
-    if options.minmax:
-        low, high = options.minmax
-        steps += [f"from {low:g}"] if low is not None else []
-        steps += [f"up to {high:g}"] if high is not None else []
-    if options.sigma_clip:
-        low, high = options.sigma_clip
-        center, spread = options.center or "median", options.spread or "mad_std"
-        steps.append(f"sigma clip -{low:g} +{high:g} ({center}, {spread})")
-    return steps + [describe_rejector(step) for step in make_rejectors(options) or ()]

@@ -21,6 +21,7 @@ from imcombiners_astro.diagnostics import DIAGNOSTICS
 from imcombiners_astro.files.combine import combine
 from imcombiners_astro.files.fits import open_frame, opened_frames
 from imcombiners_astro.files.options import reading_of
+from imcombiners_astro.levels import LEVELS
 from imcombiners_astro.offsets import find_offsets
 from imcombiners_astro.places import footprint_of
 
@@ -29,6 +30,7 @@ __all__ = [
     "Frame",
     "estimate",
     "first_frame",
+    "measured_levels",
     "result_nbytes",
     "shape_of_result",
 ]
@@ -37,8 +39,6 @@ __all__ = [
 _LONGEST, _MOST = 1.0, 8
 # Frames of which statistics are tried.
 _FRAMES = 2
-
-_STATISTICS = ("mean", "median", "mode")
 
 
 class Frame(NamedTuple):
@@ -194,6 +194,36 @@ def result_nbytes(
     return pixel * prod(shape)
 
 
+def measured_levels(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Choose the zero level and the scale that are measured on the frames.
+
+    Parameters
+    ----------
+    keywords : dict
+        Keywords of `imcombiners_astro.combine`.
+
+    Returns
+    -------
+    dict
+        Those of ``zero`` and ``scale`` that are a function or name a statistic; not
+        numbers, header keywords and exposure times.
+
+    Examples
+    --------
+    >>> from imcombiners_astro.cli.estimate import measured_levels
+    >>> measured_levels({"zero": "median", "scale": [1.0, 2.0]})
+    {'zero': 'median'}
+    """
+    found = {name: keywords.get(name) for name in ("zero", "scale")}
+    return {
+        name: value
+        for name, value in found.items()
+        if callable(value)
+        or (isinstance(value, str) and value.strip().lower() in LEVELS)
+    }
+
+
 def estimate(
     files: Sequence[str],
     keywords: Mapping[str, Any],
@@ -222,11 +252,7 @@ def estimate(
         What the combination would raise.
     """
     keywords = dict(keywords)
-    measured = {
-        name: keywords[name]
-        for name in ("zero", "scale")
-        if callable(keywords.get(name)) or keywords.get(name) in _STATISTICS
-    }
+    measured = measured_levels(keywords)
     statistics = 0.0
     if measured:
         # The library checks words and sections with two frames, too.

@@ -20,12 +20,13 @@ from imcombiners_astro.cli.common import (
 from imcombiners_astro.cli.estimate import (
     estimate,
     first_frame,
+    measured_levels,
     result_nbytes,
     shape_of_result,
 )
 from imcombiners_astro.cli.names import plain_path
 from imcombiners_astro.cli.parsing import read_words
-from imcombiners_astro.cli.rejection import describe_rejector, make_rejectors
+from imcombiners_astro.cli.rejection import describe_rejection
 from imcombiners_astro.cli.report import (
     DEFAULT_LIMIT,
     begin_report,
@@ -52,7 +53,7 @@ time:
   time of the others is that of the strips tried. Zero levels and scales that
   are measured on the frames are measured on two of them. Writing OUT is not
   included. Files that are in the cache of the system now, and will not be
-  then, take longer.
+  then, take longer. --progress and --verbose change nothing here.
 
 {EXIT_CODES.replace("and OUT is as it was", "or OUT cannot be made")}"""
 
@@ -80,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
     check_report(options, files)
     report = begin_report(options, files, keywords)
     if keywords.get("hdu") == "all":
-        keywords["hdu"] = _first_image(files[0], keywords, options)
+        keywords |= _first_image(files[0], keywords, options)
     frame = first_frame(files[0], keywords)
     problems = _problems_of_output(options)
     limit = keywords.get("mem_limit", DEFAULT_LIMIT)
@@ -144,12 +145,17 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _first_image(file, keywords, options):
-    """Return the first of the images that --hdu all combines."""
-    images = ManyImages(plain_path(file), file, ReadOptions.parse(reading_of(keywords)))
+    """Return keywords for the first of the images that --hdu all combines."""
+    reading = ReadOptions.parse(reading_of(keywords))
+    images = ManyImages(plain_path(file), file, reading)
     images.close()
-    found = [part.number for part in images.parts.values()]
-    options.notes.append(f"--hdu all: this is of the first of {len(found)} images")
-    return found[0]
+    key, first = next(iter(images.parts.items()))
+    options.notes.append(
+        f"--hdu all: this is of the first of {len(images.parts)} images"
+    )
+    # As there: an extension without BUNIT has that of the primary header.
+    bunit = first.bunit or images.all_parts[0].bunit
+    return {"hdu": first.number, "unit": reading.unit_of(bunit, images.label(key))}
 
 
 def _estimate(files, keywords, options):
@@ -208,10 +214,8 @@ def _passes(options, keywords):
     """Say how often the files are read, and what for."""
     passes = ["headers"]
     levels = [
-        f"{name} {keywords[name] if isinstance(keywords[name], str) else 'by function'}"
-        for name in ("zero", "scale")
-        if keywords.get(name) in ("mean", "median", "mode")
-        or callable(keywords.get(name))
+        f"{name} {value if isinstance(value, str) else 'by function'}"
+        for name, value in measured_levels(keywords).items()
     ]
     if levels:
         section = f" of {options.statsec}" if options.statsec else ""
@@ -231,7 +235,7 @@ def _text(report, options):
         ("image size", f"{size}, {geometry['dtype']}, unit {geometry['unit']}"),
         *_result_size(geometry),
         ("method", options.method or "average"),
-        *(("reject", step) for step in _rejections(options)),
+        *(("reject", step) for step in describe_rejection(options)),
         *(
             (f"pass {k}", f"{text}" + (f", {total}" if k > 1 else ""))
             for k, text in enumerate(report["passes"], 1)
@@ -265,22 +269,6 @@ def _memory_text(memory):
     listed = ", ".join(f"{name} {format_size(size)}" for name, size in parts.items())
     total, limit = (format_size(x) for x in (sum(parts.values()), memory["limit"]))
     return f"{total} ({listed}) of {limit}"
-
-
-def _rejections(options):
-    """Say what rejects."""
-    found = []
-    if options.clip_extrema:
-        low, high = options.clip_extrema
-        found.append(f"the {low} lowest and {high} highest")
-    if options.minmax:
-        low, high = ("none" if x is None else f"{x:g}" for x in options.minmax)
-        found.append(f"below {low} or above {high}")
-    if options.sigma_clip:
-        low, high = options.sigma_clip
-        center, spread = options.center or "median", options.spread or "mad_std"
-        found.append(f"sigma clip -{low:g} +{high:g} (about the {center}, by {spread})")
-    return found + [describe_rejector(step) for step in make_rejectors(options) or ()]
 
 
 def _time_text(seconds, strips, n_passes):

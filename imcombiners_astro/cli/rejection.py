@@ -27,6 +27,7 @@ from imcombiners_astro.cli.values import (
 __all__ = [
     "REJECTORS",
     "add_rejection",
+    "describe_rejection",
     "describe_rejector",
     "keys_of",
     "make_rejectors",
@@ -262,6 +263,23 @@ def _set_key(steps, option, key, value):
 
 class _Sides(tuple):
     """Limits that were given by --lsigma and --hsigma."""
+
+
+def describe_rejection(options: argparse.Namespace) -> list[str]:
+    """Write each way to reject that was asked for."""
+    found = []
+    if options.clip_extrema:
+        low, high = options.clip_extrema
+        found.append(f"clip extrema ({low} lowest, {high} highest)")
+    if options.minmax:
+        sides = zip(("below", "above"), options.minmax, strict=True)
+        limits = [f"{side} {x:g}" for side, x in sides if x is not None]
+        found.append(f"minmax ({' or '.join(limits) or 'no limits'})")
+    if options.sigma_clip:
+        low, high = options.sigma_clip
+        center, spread = options.center or "median", options.spread or "mad_std"
+        found.append(f"sigma clip -{low:g} +{high:g} ({center}, {spread})")
+    return found + [describe_rejector(step) for step in make_rejectors(options) or ()]
 
 
 def describe_rejector(rejector: Any) -> str:

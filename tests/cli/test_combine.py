@@ -410,7 +410,7 @@ def test_verbose_prints_the_summary(frames, capsys):
         re.match(" +(.+?)  +(.+)", line).groups() for line in error.splitlines()
     )
     method = (
-        "average, without the 0 lowest and 1 highest, up to 60000, "
+        "average, clip extrema (0 lowest, 1 highest), minmax (above 60000), "
         "sigma clip -4 +3 (median, mad_std)"
     )
     assert rows["frames"] == "7"

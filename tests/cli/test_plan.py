@@ -33,7 +33,7 @@ def test_plan(frames, capsys, no_strays):
     assert rows["frames"] == "7"
     assert rows["image size"] == "50 x 40, uint16, unit adu"
     assert rows["method"] == "average"
-    assert rows["reject"] == "sigma clip -4 +4 (about the median, by mad_std)"
+    assert rows["reject"] == "sigma clip -4 +4 (median, mad_std)"
     assert rows["pass 1"] == "headers"
     assert rows["pass 2"] == "combination, 28.0 kB"
     assert rows["strips"] == "1 of 40 rows"
@@ -145,6 +145,25 @@ def test_problems(frames, words, problem, capsys):
         assert found in capsys.readouterr().err
     assert Path("old.fits").read_text() == "precious"
     assert not os.path.exists("out.fits")
+
+
+@pytest.mark.parametrize("name", ["zero", "scale"])
+def test_numbers_are_not_measured(frames, name, capsys):
+    rows, _ = plan([*frames, f"--{name}", "1,2,3,4,5,6,7"], capsys)
+    assert rows["pass 2"].startswith("combination")
+    rows, _ = plan([*frames, f"--{name}", "MEDIAN"], capsys)
+    assert rows["pass 2"].startswith(f"statistics of each frame ({name} ")
+
+
+def test_unit_of_the_primary_header(frames, capsys):
+    for k, path in enumerate(frames):
+        image = fits.getdata(path).astype("f4")
+        primary = fits.PrimaryHDU(header=fits.Header({"BUNIT": "electron"}))
+        chips = [fits.ImageHDU(image + n, name=f"CHIP{n}") for n in (1, 2)]
+        fits.HDUList([primary, *chips]).writeto(f"raw_{k}.fits")
+    rows, lists = plan(["raw_?.fits", "--hdu", "all"], capsys)
+    assert rows["image size"] == "50 x 40, float32, unit electron"
+    assert lists["notes"] == ["--hdu all: this is of the first of 2 images"]
 
 
 def test_no_unit(frames, capsys):
