@@ -52,6 +52,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if words is None else words)
     subcommand = words.pop(0) if words and words[0] in SUBCOMMANDS else "combine"
+    options = None
     try:
         try:
             module = import_module(f"{__name__}.{subcommand}")
@@ -69,7 +70,7 @@ def main(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:
-        if "--debug" in words:
+        if "--debug" in words or getattr(options, "debug", False):
             raise
         say(f"error: {one_line(error)}")
         return FAILED

@@ -344,6 +344,9 @@ def test_debug_shows_the_traceback(frames, imcombine):
     debug = imcombine("missing.fits", "-o", "out.fits", "--debug")
     assert debug.returncode == 1
     assert "Traceback" in debug.stderr
+    Path("debug.toml").write_text("debug = true\n")
+    with pytest.raises(FileNotFoundError):
+        main(["missing.fits", "-o", "out.fits", "--config", "debug.toml"])
 
 
 def test_unforeseen_error_has_its_type(frames, capsys, monkeypatch):
