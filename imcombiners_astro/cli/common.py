@@ -47,7 +47,6 @@ FORESEEN = (
     LookupError,
     IORegistryError,
     ImportError,
-    NotImplementedError,
 )
 
 EXIT_CODES = """\
