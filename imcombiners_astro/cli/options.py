@@ -10,13 +10,11 @@ has the defaults.
 from __future__ import annotations
 
 import argparse
-import inspect
 from typing import Any
 
 from imcombiners_astro.cli import values
 from imcombiners_astro.cli.common import Parser, Switch, add_threads
 from imcombiners_astro.cli.rejection import add_rejection, make_rejectors
-from imcombiners_astro.files.combine import combine
 from imcombiners_astro.files.options import READER_KEYWORDS
 
 __all__ = [
@@ -351,14 +349,7 @@ def _is_exposure(value):
 
 
 def make_keywords(options: argparse.Namespace) -> dict[str, Any]:
-    """
-    Return the keywords of the library for the options that were given.
-
-    Raises
-    ------
-    ValueError
-        The library does not have one of them yet.
-    """
+    """Return the keywords of the library for the options that were given."""
     keywords = {name: getattr(options, name) for name in _AS_THEY_ARE}
     keywords["thresholds"] = options.thresholds
     if (options.lthreshold, options.hthreshold) != (None, None):
@@ -372,15 +363,7 @@ def make_keywords(options: argparse.Namespace) -> dict[str, Any]:
         for name in ("scale", "weights"):
             if _is_exposure(keywords.get(name)):
                 keywords[name] = f"!{options.expname.removeprefix('!')}"
-    keywords |= _flags(options) | _switches(options) | dict(options.reader or ())
-    known = {*inspect.signature(combine).parameters, *READER_KEYWORDS}
-    for name in keywords:
-        if name not in known:
-            raise ValueError(
-                f"--{name.replace('_', '-')}: this version of "
-                f"imcombiners_astro.combine has no {name}="
-            )
-    return keywords
+    return keywords | _flags(options) | _switches(options) | dict(options.reader or ())
 
 
 def _switches(options):

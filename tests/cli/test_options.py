@@ -18,12 +18,6 @@ from imcombiners_astro.cli.rejection import REJECTORS, describe_rejector, keys_o
 from imcombiners_astro.files.combine import combine
 from imcombiners_astro.files.options import READER_KEYWORDS
 
-# Keywords that combine() is to have.
-COMING = {
-    *("offsets", "footprint", "statsample"),
-    *("output_dtype", "output_compression", "output_checksum"),
-}
-
 
 def keywords_of(*words):
     return make_keywords(parse(["a.fits", "-o", "out.fits", *words]))
@@ -31,7 +25,7 @@ def keywords_of(*words):
 
 def test_every_parameter_has_an_option():
     dests = {action.dest for action in make_parser()._actions}
-    parameters = set(inspect.signature(combine).parameters) | COMING
+    parameters = set(inspect.signature(combine).parameters)
     for name in parameters - set(WITHOUT_OPTION):
         assert OPTION_OF.get(name, name) in dests, f"{name}= has no option"
     assert set(WITHOUT_OPTION) <= parameters
@@ -47,15 +41,6 @@ def test_every_keyword_of_the_reader_can_be_given():
 
 def test_nothing_is_passed_on_that_is_not_given():
     assert keywords_of() == {}
-
-
-def test_keywords_that_the_library_lacks_are_refused(monkeypatch):
-    def older(img_list, output_file=None, method="average"):
-        """An older version."""
-
-    monkeypatch.setattr("imcombiners_astro.cli.options.combine", older)
-    with pytest.raises(ValueError, match=r"--offsets: this version .* no offsets="):
-        keywords_of("--offsets", "wcs")
 
 
 @pytest.mark.parametrize(
@@ -103,15 +88,6 @@ def test_keywords_that_the_library_lacks_are_refused(monkeypatch):
             ["--scale", "exposure", "--weights", "exposure", "--expname", "!ITIME"],
             {"scale": "!ITIME", "weights": "!ITIME"},
         ),
-    ],
-)
-def test_values(words, expected):
-    assert keywords_of(*words) == expected
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
         (["--offsets", "wcs"], {"offsets": "wcs"}),
         (["--offsets", "XOFF,YOFF"], {"offsets": ("XOFF", "YOFF")}),
         (["--statsample", "100000"], {"statsample": 100_000}),
@@ -126,25 +102,11 @@ def test_values(words, expected):
         ),
     ],
 )
-def test_values_of_keywords_to_come(words, expected, monkeypatch):
-    def newer(
-        offsets,
-        footprint,
-        statsample,
-        output_dtype,
-        output_compression,
-        output_checksum,
-    ):
-        """A newer version."""
-
-    monkeypatch.setattr("imcombiners_astro.cli.options.combine", newer)
+def test_values(words, expected):
     assert keywords_of(*words) == expected
 
 
-def test_offsets_from_a_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "imcombiners_astro.cli.options.combine", lambda offsets=None: None
-    )
+def test_offsets_from_a_file(tmp_path):
     path = tmp_path / "offsets.txt"
     path.write_text("# absolute\n10 20\n13 19.0\n10 25\n")
     found = keywords_of("--offsets", f"@{path}")["offsets"]
