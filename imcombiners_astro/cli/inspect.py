@@ -19,13 +19,15 @@ from imcombiners_astro.cli.common import (
     Switch,
     add_messages,
     format_rows,
+    progress_bar,
 )
 from imcombiners_astro.cli.names import assume_unit, expand_names, plain_path
 from imcombiners_astro.cli.options import add_options, make_keywords
 from imcombiners_astro.cli.parsing import add_config, read_words
 from imcombiners_astro.files.fits import opened_frames
 from imcombiners_astro.files.mef import ManyImages
-from imcombiners_astro.files.options import READER_KEYWORDS, ReadOptions
+from imcombiners_astro.files.options import READER_KEYWORDS, ReadOptions, reading_of
+from imcombiners_astro.files.output import OUTPUT_KEYWORDS
 from imcombiners_astro.flags import OutputFlags, SampleFlags
 from imcombiners_astro.pixel import Pixel, pixel_of
 from imcombiners_astro.pixelplot import draw_pixel, kinds_of
@@ -33,6 +35,11 @@ from imcombiners_astro.result import CombinedCCDData
 from imcombiners_astro.strip import fold
 
 __all__ = ["find_images", "parse", "run"]
+
+# Keywords that do not change a pixel.
+_WITHOUT_EFFECT = frozenset(
+    (*READER_KEYWORDS, "mem_limit", "n_threads", "progress_bar")
+)
 
 DESCRIPTION = """\
 Show the samples of one pixel of OUT, a file that imcombine has written, and
@@ -50,8 +57,8 @@ examples:
 options of the combination:
   Those that OUT was made with (or --config FILE) are needed to see the limits
   of the rejection, and to read files with --hdu or --unit. For an OUT without
-  diagnostics the files are combined again with them, where they reject
-  something.
+  diagnostics the files are combined again with them, in memory. Those about
+  the file OUT, such as --output-dtype, change nothing.
 
 files:
   The files that were combined are found by the names in OUT (FRAMES, or
@@ -101,6 +108,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.set_defaults(files=None)
     add_options(parser)
     add_messages(parser)
+    for word in words:
+        if word.startswith(("input=", "output=")) and not os.path.exists(word):
+            parser.error(f"{word}: leave it out; OUT and --images name the files")
     options = read_words(parser, words, others=make_parser())
     if not options.pixel:
         parser.error("the following arguments are required: OUT, X, Y")
@@ -118,7 +128,9 @@ def run(options: argparse.Namespace) -> None:
     if options.png is not None:
         check_free(options.png, options.overwrite, "overwrite_output")
     keywords = make_keywords(options)
-    result, primary = _read(options)
+    result, primary, step = _read(options)
+    if keywords.get("hdu") == "all":
+        del keywords["hdu"]  # there is one image
     index = _pixel(options, result.shape)
     names = _names(result, primary)
     if options.images:
@@ -130,7 +142,9 @@ def run(options: argparse.Namespace) -> None:
         images = [plain_path(name) for name in images]
     if images is not None and assume_unit(images, keywords):
         keywords["unit"] = str(result.unit)
-    pixel, samples = _samples(result, index, images, keywords)
+    keywords = {k: v for k, v in keywords.items() if k not in OUTPUT_KEYWORDS}
+    keywords["progress_bar"] = progress_bar(options, "combining")
+    pixel, samples = _samples(result, index, images, keywords, step)
     if not options.quiet:
         print(_heading(options, result, index))
         print(format_rows(_facts(result, index, pixel)))
@@ -148,25 +162,41 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _read(options):
-    """Read the result, and the primary header of its file."""
+    """Read the result, the primary header of its file, and the step of its values."""
     path, where = os.path.expanduser(options.output), {}
     with fits.open(path, memmap=False) as hdus:
         primary = hdus[0].header.copy()
         # What belongs to an image is left out by its name alone.
         unread = ReadOptions.parse({"hdu_mask": None, "hdu_uncertainty": None})
         images = ManyImages(hdus, path, unread).parts
-    if len(images) > 1:
-        if options.hdu in (None, "all"):
-            names = ", ".join(
-                ",".join(map(str, key)) if isinstance(key, tuple) else str(key)
-                for key in images
-            )
-            raise ValueError(
-                f"{options.output} has {len(images)} images ({names}); say which with "
-                "--hdu"
-            )
-        where["hdu"] = options.hdu
-    return CombinedCCDData.read(path, **where), primary
+        if len(images) > 1:
+            if options.hdu in (None, "all"):
+                names = ", ".join(
+                    ",".join(map(str, key)) if isinstance(key, tuple) else str(key)
+                    for key in images
+                )
+                raise ValueError(
+                    f"{options.output} has {len(images)} images ({names}); say which "
+                    "with --hdu"
+                )
+            where["hdu"] = options.hdu
+            step = _step(hdus[options.hdu])
+        else:
+            (part,) = images.values()
+            step = _step(hdus[part.number])
+    return CombinedCCDData.read(path, **where), primary, step
+
+
+def _step(hdu):
+    """Return the largest step between values that a file can hold; 0: they are exact.
+
+    Integers are truncated (``output_dtype``), others may be rounded by the compression.
+    """
+    if hdu.header["BITPIX"] > 0:
+        return 1.0
+    if isinstance(hdu, fits.CompImageHDU) and "ZSCALE" in hdu.compressed_data.names:
+        return float(np.max(hdu.compressed_data["ZSCALE"]))
+    return 0.0
 
 
 def _pixel(options, shape):
@@ -225,7 +255,9 @@ def find_images(names: Sequence[str], output: str) -> list[str] | None:
     return found or None
 
 
-def _samples(result, index, images, keywords) -> tuple[Pixel | None, np.ndarray | None]:
+def _samples(
+    result, index, images, keywords, step
+) -> tuple[Pixel | None, np.ndarray | None]:
     """Return what is known of the pixel, or else the samples alone, if possible."""
     if images is None:
         return None, None
@@ -238,23 +270,23 @@ def _samples(result, index, images, keywords) -> tuple[Pixel | None, np.ndarray 
     )
     if has_all:
         return pixel_of(result, index, images, keywords), None
-    if any(name not in READER_KEYWORDS for name in keywords):
+    if keywords.keys() - _WITHOUT_EFFECT:
         pixel = pixel_of(images, index, keywords=keywords)
         value = float(result.data[index])
-        if not np.isclose(pixel.value, value, rtol=1e-4, equal_nan=True):
+        if not np.isclose(pixel.value, value, 1e-4, atol=step, equal_nan=True):
             raise ValueError(
                 f"with these options the pixel is {pixel.value:.7g}, in the file it is "
                 f"{value:.7g}: give the options that the file was made with"
             )
         return pixel, None
-    return None, _raw_samples(images, index, result, keywords)
+    return None, _raw_samples(images, index, result, reading_of(keywords))
 
 
-def _raw_samples(images, index, result, keywords):
+def _raw_samples(images, index, result, reading):
     """Return the pixel of every image as it is in the file."""
     place = np.ravel_multi_index(index, result.shape)
     values = []
-    with opened_frames(images, **keywords) as frames:
+    with opened_frames(images, **reading) as frames:
         for frame in frames:
             row, column = np.unravel_index(place, fold(frame.shape))
             if tuple(frame.shape) != result.shape:

@@ -100,6 +100,35 @@ def test_with_other_options_than_it_was_made(pixel, capsys):
     assert "give the options that the file was made with" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--output-compression", "RICE_1"],
+        ["--output-compression", "HCOMPRESS_1"],
+        ["--output-compression", "GZIP_2"],
+        ["--output-dtype", "int32"],
+        ["--output-dtype", "float32", "--output-checksum", "--threads", "2"],
+    ],
+)
+def test_of_what_is_rounded_in_the_file(frames, pixel, words, capsys):
+    assert main([*frames, "-o", "out.fits", *CLIP, *words]) == 0
+    _, _, rows, notes = inspect(["out.fits", *pixel, *CLIP, *words], capsys)
+    assert rows["frame_2.fits"][-1] == "rejected, too high"
+    assert notes == []
+    assert main(["inspect", "out.fits", *map(str, pixel), "--method", "sum"]) == 1
+    assert "give the options that the file was made with" in capsys.readouterr().err
+    # These say nothing of a pixel: as without any.
+    _, _, rows, (note,) = inspect(["out.fits", *pixel, *words], capsys)
+    assert "which are used is not known" in note
+
+
+def test_progress(pixel, capsys):
+    pytest.importorskip("tqdm")
+    words = ["inspect", "plain.fits", *map(str, pixel), *CLIP, "--progress"]
+    assert main(words) == 0
+    assert "combining" in capsys.readouterr().err
+
+
 def test_images_elsewhere(frames, pixel, capsys):
     os.mkdir("raw")
     for name in frames:
@@ -202,12 +231,29 @@ def test_failures(pixel, words, message, capsys):
     assert message in error
 
 
-@pytest.mark.parametrize("words", [[], ["full.fits"], ["full.fits", "1.5", "2"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["full.fits"],
+        ["full.fits", "1.5", "2"],
+        ["full.fits", "1", "2", "input=a.fits,b.fits"],
+        ["full.fits", "1", "2", "output=full.fits"],
+    ],
+)
 def test_wrong_usage(words, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["inspect", *words])
     assert stop.value.code == 2
     assert "imcombine inspect --help" in capsys.readouterr().err
+
+
+def test_all_of_one_image(frames, capsys):
+    assert main([*frames, "-o", "out.fits", "--hdu", "all", *CLIP]) == 0
+    words = ["out.fits", 3, 4, "--hdu", "all"]
+    _, _, rows, _ = inspect(words, capsys)
+    found = float(rows["frame_0.fits[PRIMARY]"][0])
+    assert found == fits.getdata("frame_0.fits")[3, 2]
 
 
 def test_cube(tmp_path, monkeypatch, capsys):
