@@ -20,6 +20,7 @@ from imcombiners_astro.distributed.lazy import Finish, Known, LazyCombination
 from imcombiners_astro.distributed.sources import source_of
 from imcombiners_astro.files import combine as local
 from imcombiners_astro.files.mef import is_all
+from imcombiners_astro.files.output import OUTPUT_KEYWORDS
 from imcombiners_astro.options import check_method, check_options
 from imcombiners_astro.planning import make_plans
 
@@ -44,11 +45,12 @@ _SUPPORTED = frozenset(
 _INSTEAD = {
     "output_file": "call write(path) of the result",
     "overwrite_output": "it is an argument of write() of the result",
+    "output_dtype": "write(path) of the result has the type of the result, dtype=",
     "array_package": "chunks are NumPy arrays",
     "progress_bar": "use dask.diagnostics.ProgressBar, or the dashboard of the cluster",
 }
 # Those that are not options of a combination.
-_NOT_OPTIONS = ("output_", "overwrite_", "array_")
+_NOT_OPTIONS = (*OUTPUT_KEYWORDS, "array_package")
 
 
 def combine(
@@ -86,9 +88,10 @@ def combine(
         Bytes of memory for one task, by default 256 MB, of which samples and results
         take up to half. A worker of n threads needs n times as much.
     **keywords
-        All others of `imcombiners_astro.combine`, but for ``output_file``,
-        ``overwrite_output``, ``progress_bar`` and ``array_package``. ``n_threads`` are
-        those of one task, by default 1. Functions must be of a kind that can be
+        All others of `imcombiners_astro.combine`, but for ``offsets`` and
+        ``footprint``, ``output_file`` and what is about it, ``progress_bar``,
+        ``array_package`` and ``hdu="all"``. ``n_threads`` are those of one task, by
+        default 1. Functions must be of a kind that can be
         pickled by cloudpickle.
 
     Returns
@@ -168,8 +171,8 @@ def _refuse(arguments, ccdkwargs):
         if arguments[name] is not parameters[name].default:
             instead = _INSTEAD.get(name, "use imcombiners_astro.combine")
             raise TypeError(f"{name}= is not for a lazy combination: {instead}.")
-        if name.startswith(_NOT_OPTIONS):
-            del arguments[name]
+    for name in _NOT_OPTIONS:
+        del arguments[name]
 
 
 def _measure(source):
