@@ -8,7 +8,6 @@ import numpy as np
 from astropy.nddata import CCDData
 
 from imcombiners_astro.ccd import needs_variances, prepare
-from imcombiners_astro.diagnostics import DIAGNOSTICS
 from imcombiners_astro.distributed.chunks import (
     Cutter,
     choose_chunks,
@@ -22,7 +21,9 @@ from imcombiners_astro.files import combine as local
 from imcombiners_astro.files.mef import is_all
 from imcombiners_astro.files.output import OUTPUT_KEYWORDS
 from imcombiners_astro.options import check_method, check_options
-from imcombiners_astro.planning import make_plans
+from imcombiners_astro.products import total_nbytes
+from imcombiners_astro.task import Task
+from imcombiners_astro.workers import Workers
 
 __all__ = ["combine"]
 
@@ -155,9 +156,10 @@ def combine(
     with source.opened(wanted, ccdkwargs) as frames:
         prepared = prepare(frames, source.template(), options, _measure(source))
         known = _known(frames, options)
+        task = Task(prepared.inputs, options, Workers(1), prepared.shown)
         limit = (_TASK_NBYTES if mem_limit is None else options.mem_limit) / 2
-        chunks, halo = _cut(chunks, source, prepared, options, limit)
-        return _lazy(source, prepared, options, chunks, halo, known)
+        chunks = _cut(chunks, source, task, limit)
+        return _lazy(source, prepared, task, chunks, known)
 
 
 def _refuse(arguments, ccdkwargs):
@@ -199,47 +201,47 @@ def _known(frames, options):
     ]
 
 
-def _cut(asked, source, prepared, options, limit):
-    """Return how to cut the image, and how many rows chunks have to share."""
-    inputs, frames = prepared.inputs, prepared.inputs.frames
-    shape = tuple(frames[0].shape)
-    plans = make_plans(
-        options, frames, inputs.transform, inputs.thresholds, None, inputs.noise
-    )
-    whole = {}
+def _cut(asked, source, task, limit):
+    """Return how to cut the image, of which this task would be the whole."""
+    plans, shape, whole = task.plans, task.shape, {}
     if plans.halo:
         reason = "growth is measured along all axes, and chunks share rows of the first"
         whole = dict.fromkeys(range(1, len(shape)), reason)
     if plans.pools_rows:
         whole[len(shape) - 1] = "AvSigClip measures the noise along whole rows"
-    chunks = choose_chunks(
+    return choose_chunks(
         asked,
         shape,
-        source.sample_nbytes() + _more_nbytes(plans, options, frames),
+        source.sample_nbytes() + _more_nbytes(task),
         limit,
         previous=source.previous_chunks,
         halo=plans.halo,
         whole=whole,
         runs=source.whole_rows,
     )
-    return chunks, plans.halo
 
 
-def _more_nbytes(plans, options, frames):
+def _more_nbytes(task):
     """Bytes that a pixel takes beside its samples: products, and what work needs."""
-    n_frames, nbytes = len(frames), 17
-    if options.extras.diagnostics is not None:
-        nbytes += 36 + 3 * n_frames
-    if plans.stages:
+    frames, options = task.inputs.frames, task.options
+    n_frames = len(frames)
+    nbytes = total_nbytes(task.products, 1, n_frames)
+    if task.record is not None:
+        nbytes += n_frames
+    if task.plans.stages:
         nbytes += 5 * n_frames
     if options.clips_by_call or options.uncertainty_function is not None:
         nbytes += 32 * n_frames
     return nbytes + sum(16 for frame in frames if frame.unit_factor != 1)
 
 
-def _lazy(source, prepared, options, chunks, halo, known):
+def _lazy(source, prepared, task, chunks, known):
     """Make the graph."""
-    inputs = prepared.inputs
+    inputs, options, halo = prepared.inputs, task.options, task.plans.halo
+    dtypes = {
+        "output_dq" if product.name == "dq" else product.name: product.dtype
+        for product in task.products
+    }
     cutter = Cutter(chunks, halo)
     stacks = [cutter.cut(stack) for stack in source.stacks]
     weights, transform = inputs.transform.weights, inputs.transform
@@ -248,7 +250,6 @@ def _lazy(source, prepared, options, chunks, halo, known):
         weights = cutter.cut(da.from_array(weights, chunks=-1))
     else:
         weights = None
-    dtypes = _dtypes(options, inputs.frames)
     # What the tasks do not need may be large.
     kept = options.weights if isinstance(options.weights, str) else None
     extras = options.extras._replace(zero=None)
@@ -276,22 +277,3 @@ def _lazy(source, prepared, options, chunks, halo, known):
     return LazyCombination(
         graph, name, Finish(prepared, known, options, chunks), dtypes
     )
-
-
-def _dtypes(options, frames):
-    """Return the types of the products that there will be, by name."""
-    values = np.dtype("f4" if options.dtype == np.float32 else "f8")
-    dtypes = {"image": options.dtype, "mask": np.dtype(bool)}
-    if options.extras.uncertainty is not None:
-        narrow = options.dtype.kind == "f"
-        dtypes["uncertainty"] = options.dtype if narrow else values
-    if any(frame.has_flags for frame in frames):
-        dtypes["output_dq"] = np.dtype(np.uint32)
-    level = options.extras.diagnostics
-    if level is not None:
-        absent = ("output_dq",) if level == "full" else ("output_dq", "sample_flags")
-        for product, diagnostic in DIAGNOSTICS.items():
-            own = values if diagnostic.is_value else np.dtype(diagnostic.dtype)
-            if product not in absent:
-                dtypes[product] = own
-    return dtypes
