@@ -51,6 +51,16 @@ class Exposure(NamedTuple):
     cosmic_rays: np.ndarray
 
 
+def _converted(adu: np.ndarray) -> np.ndarray:
+    """Convert a signal [ADU] to 16 bits, as the electronics of a camera do."""
+    return np.clip(np.rint(adu), 0, _SATURATION).astype(np.uint16)
+
+
+def _random(seed: int, *stream: int) -> np.random.Generator:
+    """Make random numbers, others for each stream."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=stream))
+
+
 @dataclass(frozen=True)
 class SimulatedField:
     """One star field that can be exposed again and again.
@@ -152,8 +162,7 @@ class SimulatedField:
         )
         hits = self._hits(rng)
         adu = (charge + hits) / np.float32(self.gain) + np.float32(self.bias)
-        data = np.clip(np.rint(adu), 0, _SATURATION).astype(np.uint16)
-        return Exposure(data, hits / np.float32(self.gain))
+        return Exposure(_converted(adu), hits / np.float32(self.gain))
 
     @cached_property
     def _charge(self) -> np.ndarray:
@@ -208,9 +217,7 @@ class SimulatedField:
 
     def _random(self, stream: int) -> np.random.Generator:
         """Make the random numbers of the field (0) or of exposure ``stream - 1``."""
-        return np.random.default_rng(
-            np.random.SeedSequence(self.seed, spawn_key=(stream,))
-        )
+        return _random(self.seed, stream)
 
 
 @dataclass(frozen=True)
@@ -350,7 +357,6 @@ class SimulatedNight:
         charge += rays._hits(rng)
         level = self.level + rng.normal(0, self.level_scatter)
         adu = charge / self.gain + level + self._pattern
-        data = np.clip(np.rint(adu), 0, _SATURATION).astype(np.uint16)
         header = {
             "IMAGETYP": kind,
             "EXPTIME": seconds,
@@ -359,10 +365,8 @@ class SimulatedNight:
         }
         if kind in ("FLAT", "LIGHT"):
             header["FILTER"] = "r"
-        return CCDData(data, unit="adu", header=header)
+        return CCDData(_converted(adu), unit="adu", header=header)
 
     def _random(self, *stream: int) -> np.random.Generator:
         """Make the random numbers of a property, or of an exposure of some kind."""
-        return np.random.default_rng(
-            np.random.SeedSequence(self.seed, spawn_key=(_NIGHT, *stream))
-        )
+        return _random(self.seed, _NIGHT, *stream)
