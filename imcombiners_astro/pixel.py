@@ -25,7 +25,7 @@ from imcombiners_astro.rejectors import CcdClip, CrReject, LinearClip, SigClip
 from imcombiners_astro.result import CombinedCCDData
 from imcombiners_astro.variances import variance_rule
 
-__all__ = ["Pixel", "pixel_of"]
+__all__ = ["Pixel", "lacking", "pixel_of"]
 
 # A sample with one of these was out of use before it could be rejected.
 _BEFORE = SampleFlags.INPUT_MASK | SampleFlags.NONFINITE | SampleFlags.THRESHOLD
@@ -179,15 +179,35 @@ def pixel_of(source, index, images=None, keywords=None):
     return pixel._replace(limits=_limits(pixel, raw, zero, scale, options))
 
 
+def lacking(result):
+    """
+    Find out which diagnostics a result has not, of those that a pixel needs.
+
+    Parameters
+    ----------
+    result : CombinedCCDData
+        The result.
+
+    Returns
+    -------
+    list of str
+        Their names; empty if all are there.
+
+    Examples
+    --------
+    >>> from imcombiners_astro import CombinedCCDData
+    >>> from imcombiners_astro.pixel import lacking
+    >>> lacking(CombinedCCDData([[1.0]], unit="adu"))
+    ['mask_rej', 'frames', 'low', 'upp']
+    """
+    names = ("mask_rej", "frames", "low", "upp")
+    return [name for name in names if getattr(result, name) is None]
+
+
 def _check_result(result):
-    lacking = [
-        name
-        for name in ("mask_rej", "frames", "low", "upp")
-        if getattr(result, name) is None
-    ]
-    if lacking:
+    if names := lacking(result):
         raise ValueError(
-            f"the result has no {', '.join(lacking)}; it must be as combine(..., "
+            f"the result has no {', '.join(names)}; it must be as combine(..., "
             'diagnostics="full") has made it. (Arithmetic drops low and upp.)'
         )
 

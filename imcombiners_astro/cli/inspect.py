@@ -29,7 +29,7 @@ from imcombiners_astro.files.mef import ManyImages
 from imcombiners_astro.files.options import READER_KEYWORDS, ReadOptions, reading_of
 from imcombiners_astro.files.output import OUTPUT_KEYWORDS
 from imcombiners_astro.flags import OutputFlags, SampleFlags
-from imcombiners_astro.pixel import Pixel, pixel_of
+from imcombiners_astro.pixel import Pixel, lacking, pixel_of
 from imcombiners_astro.pixelplot import draw_pixel, kinds_of
 from imcombiners_astro.result import CombinedCCDData
 from imcombiners_astro.strip import fold
@@ -265,10 +265,7 @@ def _samples(
         raise ValueError(
             f"found {len(images)} images, the result is of {result.n_frames}"
         )
-    has_all = not any(
-        getattr(result, name) is None for name in ("mask_rej", "frames", "low", "upp")
-    )
-    if has_all:
+    if not lacking(result):
         return pixel_of(result, index, images, keywords), None
     if keywords.keys() - _WITHOUT_EFFECT:
         pixel = pixel_of(images, index, keywords=keywords)
