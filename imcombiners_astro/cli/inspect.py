@@ -289,7 +289,7 @@ def _raw_samples(images, index, result, reading):
             if tuple(frame.shape) != result.shape:
                 raise ValueError(
                     f"{frame.name} has the shape {tuple(frame.shape)}, the result "
-                    f"{result.shape}"
+                    f"{result.shape}; if images were shifted, give --offsets again"
                 )
             values.append(float(frame.read(row, row + 1).values()[0, column]))
     return np.array(values)
