@@ -13,7 +13,8 @@ from astropy.nddata import StdDevUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
 
 from imcombiners_astro import clipfuncs
-from imcombiners_astro.pieces import Cut, FlagRule, PieceMaker, cut_into_pieces
+from imcombiners_astro.cutting import Cut, cut_into_pieces
+from imcombiners_astro.pieces import FlagRule, PieceMaker
 from imcombiners_astro.places import PlacedFrame
 from imcombiners_astro.planes import combine_planes
 from imcombiners_astro.planning import make_plans
