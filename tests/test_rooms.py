@@ -28,7 +28,7 @@ ROOMS = [
         *("pieces", "cutting", "planning", "stages", "products", "records"),
         *("workers", "task"),
         "ccd",
-        *("diagnostics", "result", "result_fits", "result_info"),
+        *("companions", "diagnostics", "result", "result_fits", "result_info"),
         *("ccdstack", "ccdrequest", "ccdcombiner"),
     },
     {"files"},

@@ -10,13 +10,13 @@ import re
 from math import prod
 from typing import NamedTuple
 
+from imcombiners_astro.companions import companion_of
 from imcombiners_astro.files.blocks import BLOCK, padded
 from imcombiners_astro.files.layout import (
     TYPES,
     FileLayout,
     UncertaintyNote,
     check_sizes,
-    companion_of,
     make_image,
 )
 
