@@ -44,15 +44,17 @@ class Transform(NamedTuple):
         return {"zero": self.zero, "factor": self.factor, "scale": self.scale}
 
     def of_frame(self, k):
-        """Those for frame `k` alone."""
-        return {
-            name: None if vector is None else vector[k : k + 1]
-            for name, vector in self.values().items()
-        }
+        """Return that of frame `k` alone, without weights."""
+        return Transform(
+            **{
+                name: None if vector is None else vector[k : k + 1]
+                for name, vector in self.values().items()
+            }
+        )
 
     def applied(self, stack):
-        """Return a stack (N, rows, columns) of raw values as they enter."""
-        column = (slice(None), np.newaxis, np.newaxis)
+        """Return a stack (N, ...) of raw values as they enter."""
+        column = (slice(None), *[np.newaxis] * (stack.ndim - 1))
         if self.zero is not None:
             stack = stack - self.zero[column]
         if self.factor is not None:
@@ -214,7 +216,7 @@ class Piece(NamedTuple):
         load = Plan(statistic="mean", work="f8", thresholds=thresholds)
         out = np.empty((len(self.pixels), *self.shape), dtype)
         for k, image in enumerate(out):
-            values = {} if transform is None else transform.of_frame(k)
+            values = {} if transform is None else transform.of_frame(k).values()
             one = self.frame(k).arguments()
             combine_planes(
                 plan=load,
