@@ -247,7 +247,7 @@ class FlagRule(NamedTuple):
     @classmethod
     def of(cls, extras, frames):
         """Find what the caller asks for, with the names that the images bring."""
-        if extras.ignore_flags is None and extras.least_bad is None:
+        if not extras.judges_flags:
             return cls()
         names = dq.flag_names(frames)
         ignored = dq.ignored_bits(extras.ignore_flags, names)
