@@ -25,6 +25,7 @@ __all__ = [
     "NoImageError",
     "NotFITSError",
     "UncertaintyNote",
+    "check_end",
     "check_sizes",
     "choose_hdus",
     "from_hdus",
@@ -261,7 +262,25 @@ def check_sizes(file, layout):
         If it is not. The filling up of the last block may be missing.
     """
     parts = (layout.image, layout.mask, layout.uncertainty, layout.flags)
-    end = max(part.offset + part.nbytes for part in parts if part is not None)
+    check_end(file, max(part.offset + part.nbytes for part in parts if part))
+
+
+def check_end(file, end):
+    """
+    Check that a file is as long as its headers say.
+
+    Parameters
+    ----------
+    file : RawFile or PackedFile
+        The file.
+    end : int
+        Bytes that it has to have.
+
+    Raises
+    ------
+    OSError
+        If it has fewer.
+    """
     if file.size is not None:
         if file.size < end:
             raise OSError(
