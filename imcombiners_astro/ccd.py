@@ -472,9 +472,8 @@ def assemble(result, arrays, options, frames):
         uncertainty.array = array
         result.uncertainty = uncertainty
     output_dq = arrays.pop("dq", None)
-    if output_dq is not None:
-        if extras.ignore_flags is not None or extras.least_bad is not None:
-            result.flags = output_dq
+    if output_dq is not None and extras.judges_flags:
+        result.flags = output_dq
     if extras.diagnostics is None:
         # The diagnostics of a first image that has some are not those of the result.
         has_some = isinstance(result, CombinedCCDData)

@@ -97,8 +97,12 @@ class Extras(NamedTuple):
     @property
     def wants_flags(self):
         """Whether flags of the images are of use, to decide or to be passed on."""
-        rules = (self.ignore_flags, self.least_bad, self.diagnostics)
-        return any(rule is not None for rule in rules)
+        return self.judges_flags or self.diagnostics is not None
+
+    @property
+    def judges_flags(self):
+        """Whether flags decide on samples; the result has those of the samples used."""
+        return self.ignore_flags is not None or self.least_bad is not None
 
     @property
     def noise_purpose(self):

@@ -25,7 +25,6 @@ __all__ = [
     "Strip",
     "StripPlan",
     "check_crop",
-    "convert_units",
     "fold",
     "folded_rows",
     "plan_strips",
@@ -47,36 +46,6 @@ READ_NBYTES = 2**18
 # rows of 2**k pixels all planes would otherwise fall into one set of the cache.
 _LINE = 64
 _STAGGER = 3 * _LINE
-
-
-def convert_units(frames):
-    """
-    Make all frames give their values in the unit of the first one.
-
-    Parameters
-    ----------
-    frames : sequence of Frame
-        The frames; their ``unit_factor`` is set.
-
-    Raises
-    ------
-    TypeError
-        If a unit cannot be converted; both frames are named.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from astropy.nddata import CCDData
-    >>> from imcombiners_astro.frames import CCDFrame, convert_units
-    >>> units = ["Jy", "mJy"]
-    >>> frames = [CCDFrame(CCDData(np.ones((2, 2)), unit=x), x) for x in units]
-    >>> convert_units(frames)
-    >>> [frame.unit_factor for frame in frames]
-    [1.0, 0.001]
-    """
-    first = frames[0]
-    for frame in frames:
-        frame.to_unit(first.unit, first.name)
 
 
 class StripPlan(NamedTuple):

@@ -55,19 +55,20 @@ class Place(NamedTuple):
 
     def of(self, image, shape):
         """Return what a plane of this shape covers of an array of the piece."""
-        rows = self.row
-        if not isinstance(rows, np.ndarray):
-            rows = slice(rows, rows + shape[0])
-        return image[rows, self.column : self.column + shape[1]]
+        return image[self._index(shape)]
 
     def pad(self, plane, fill):
         """Return an array of the piece with a plane in its place."""
         padded = np.full(self.shape, fill, plane.dtype)
+        padded[self._index(plane.shape)] = plane
+        return padded
+
+    def _index(self, shape):
+        """Rows and columns of the piece that a plane of this shape covers."""
         rows = self.row
         if not isinstance(rows, np.ndarray):
-            rows = slice(rows, rows + plane.shape[0])
-        padded[rows, self.column : self.column + plane.shape[1]] = plane
-        return padded
+            rows = slice(rows, rows + shape[0])
+        return rows, slice(self.column, self.column + shape[1])
 
     def cut(self, shape, core):
         """

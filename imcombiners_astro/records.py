@@ -249,10 +249,4 @@ def _values(piece, k, at, transform):
     if covered is not None:
         found, values = values, np.full(at.shape, np.nan)
         values[covered] = found
-    if transform.zero is not None:
-        values -= transform.zero[k]
-    if transform.factor is not None:
-        values *= transform.factor[k]
-    if transform.scale is not None:
-        values /= transform.scale[k]
-    return values
+    return transform.of_frame(k).applied(values[np.newaxis])[0]

@@ -16,6 +16,7 @@ from astropy.nddata import FlagCollection, fits_ccddata_reader
 from astropy.table import Column, MaskedColumn, Table
 from astropy.wcs import FITSFixedWarning
 
+from imcombiners_astro.companions import companion_of
 from imcombiners_astro.diagnostics import DIAGNOSTICS
 from imcombiners_astro.errors import warn
 from imcombiners_astro.flags import OutputFlags, SampleFlags
@@ -280,18 +281,12 @@ def _index_of_image(hdus, hdu):
 
 
 def _belonging(hdus, name, image):
-    """
-    Return the HDU of a name that belongs to an image, or None.
-
-    Its name may begin with name or number of the image; of several it is the one with
-    the EXTVER of the image, or the first.
-    """
-    name, own = name.upper(), hdus[image]
-    for begin in (f"{own.name}_", f"{image}_", ""):
-        for hdu in hdus:
-            if hdu.name == begin + name and hdu.ver == own.ver:
-                return hdu
-    return next((hdu for hdu in hdus if hdu.name == name), None)
+    """Return the HDU of a name that belongs to an image, or None."""
+    found = {}
+    for hdu in hdus:
+        found.setdefault((hdu.name, hdu.ver), hdu)
+    own = hdus[image]
+    return found.get(companion_of(found, [name.upper()], (image, own.name, own.ver)))
 
 
 def _read_flags(hdus, extname, image):

@@ -13,7 +13,8 @@ from astropy.nddata import StdDevUncertainty
 from astropy.utils.exceptions import AstropyUserWarning
 
 from imcombiners_astro import clipfuncs
-from imcombiners_astro.pieces import Cut, FlagRule, PieceMaker, cut_into_pieces
+from imcombiners_astro.cutting import Cut, cut_into_pieces
+from imcombiners_astro.pieces import FlagRule, PieceMaker
 from imcombiners_astro.places import PlacedFrame
 from imcombiners_astro.planes import combine_planes
 from imcombiners_astro.planning import make_plans
@@ -186,9 +187,7 @@ class Task:
     @property
     def gives_flags(self):
         """Whether the flags of the result are those of the samples used."""
-        extras = self.options.extras
-        rules = (extras.ignore_flags, extras.least_bad)
-        return self.maker.with_flags and any(rule is not None for rule in rules)
+        return self.maker.with_flags and self.options.extras.judges_flags
 
     @property
     def nbytes(self):
@@ -233,11 +232,10 @@ class Task:
         in_memory : bool, optional
             Whether this is in memory.
         """
-        self._store = store
         cut = self._cut(in_memory)
         frames, progress_bar = self.inputs.frames, self.options.progress_bar
         for piece in cut_into_pieces(frames, self.maker, cut, progress_bar):
-            self.combine(piece)
+            self.combine(piece, store)
             del piece  # before the next one is made
 
     def _cut(self, in_memory):
@@ -275,10 +273,8 @@ class Task:
             nbytes += n_columns * sum(sizes)
         return nbytes
 
-    def combine(self, piece, store=None):
-        """Combine one piece into its place in a store, by default that of `run`."""
-        if store is not None:
-            self._store = store
+    def combine(self, piece, store):
+        """Combine one piece into its place in a store."""
         options, transform, past = self.options, self.inputs.transform, None
         if self.plans.stages:
             piece, past = run_stages(
@@ -289,7 +285,7 @@ class Task:
                 self.stack_dtype,
                 options.n_threads,
             )
-        outputs = self._outputs(piece)
+        outputs = self._outputs(piece, store)
         stack = called = None
         if self.calls_functions:
             stack = piece.stack(
@@ -308,22 +304,22 @@ class Task:
             n_threads=options.n_threads,
             **transform.values(),
         )
-        self._finish_uncertainty(piece, outputs, stack)
+        self._finish_uncertainty(piece, outputs, stack, store)
         self._check_integer(outputs["mask"])
         if self.record is not None:
             self.record.complete(
-                piece, outputs, past, called, self.plans, transform, self._store
+                piece, outputs, past, called, self.plans, transform, store
             )
         if self.tally is not None:
             self._count(piece, outputs, past, called)
         for product in self.products:
             if not product.is_cube:
-                self._store.keep(product.name, piece, outputs[product.name])
+                store.keep(product.name, piece, outputs[product.name])
 
-    def _outputs(self, piece):
+    def _outputs(self, piece, store):
         """Return what the kernel is to write for a piece."""
         outputs = {
-            product.name: self._store.room(product.name, piece)
+            product.name: store.room(product.name, piece)
             for product in self.products
             if not product.is_cube
             # One that the caller's function makes comes later.
@@ -378,7 +374,7 @@ class Task:
             )
         return piece._replace(masks=joined), called
 
-    def _finish_uncertainty(self, piece, outputs, stack):
+    def _finish_uncertainty(self, piece, outputs, stack, store):
         """Do what the kernel has not."""
         if self.uncertainty is not None:
             if "uncertainty" in outputs:
@@ -393,7 +389,7 @@ class Task:
                 rejected[k] |= bad
         scaled = self.options.extras.clip_scaled
         transform = None if scaled else self.inputs.transform
-        sigma = outputs["uncertainty"] = self._store.room("uncertainty", piece)
+        sigma = outputs["uncertainty"] = store.room("uncertainty", piece)
         sigma[...] = call_uncertainty(stack, rejected, transform, self.options)
 
     def _count(self, piece, outputs, past, called):

@@ -356,6 +356,7 @@ def combine_and_count(img_list, *args, **keywords):
 def _combine(img_list, arguments, ccdkwargs, tally=None):
     check_method(arguments["method"])
     items = expand_inputs(img_list, unit=ccdkwargs.get("unit"))
+    ccdkwargs = known_keywords(ccdkwargs)
     if belongs_to_ccdproc(items, arguments["array_package"]):
         return hand_over(items, arguments, ccdkwargs, combine)
 
@@ -363,7 +364,6 @@ def _combine(img_list, arguments, ccdkwargs, tally=None):
     arguments.pop("array_package")
     options = check_options(**arguments, n_frames=len(items))
     options = options._replace(described=described(arguments))
-    ccdkwargs = known_keywords(ccdkwargs)
     output = Output.of(
         output["output_file"],
         output["overwrite_output"],

@@ -288,8 +288,8 @@ def options_of_address(address, options):
     ImportError
         If fsspec is needed and not installed.
     """
-    more = {"use_fsspec": not address.lower().startswith(_DOWNLOADED)}
-    more |= {key: options.for_open[key] for key in more if key in options.for_open}
+    by_default = not address.lower().startswith(_DOWNLOADED)
+    more = {"use_fsspec": options.for_open.get("use_fsspec", by_default)}
     if more["use_fsspec"] and importlib.util.find_spec("fsspec") is None:
         raise ImportError(
             f"{address} is opened with the package fsspec, which is not installed "

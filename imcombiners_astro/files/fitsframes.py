@@ -25,9 +25,19 @@ __all__ = ["FitsFrame", "SectionFrame"]
 
 
 class _FileFrame(BaseFrame):
-    """What `FitsFrame` and `SectionFrame` share: the checks of what belongs to them."""
+    """What `FitsFrame` and `SectionFrame` share about what belongs to an image."""
 
     _rule = None
+
+    def __init__(self, name, shape, dtype, unit, shapes):
+        super().__init__(name, shape, dtype, unit)
+        for what, other in shapes.items():
+            if tuple(other) != self.shape:
+                have = "have" if what == "flags" else "has"
+                raise ValueError(
+                    f"{name}: the {what} {have} shape {tuple(other)}, the data "
+                    f"{self.shape}; they must be equal."
+                )
 
     def outline(self):
         """
@@ -39,16 +49,6 @@ class _FileFrame(BaseFrame):
             With header, unit, WCS and the class of the uncertainty.
         """
         return without_pixels(self.template())
-
-    def __init__(self, name, shape, dtype, unit, shapes):
-        super().__init__(name, shape, dtype, unit)
-        for what, other in shapes.items():
-            if tuple(other) != self.shape:
-                have = "have" if what == "flags" else "has"
-                raise ValueError(
-                    f"{name}: the {what} {have} shape {tuple(other)}, the data "
-                    f"{self.shape}; they must be equal."
-                )
 
     def _take_uncertainty(self, note, options):
         unit = options.unit_of_uncertainty(note, self.unit, self.name)

@@ -90,8 +90,8 @@ def hand_over(items, arguments, ccdkwargs, ours):
     unused = [name for name in names if arguments.pop(name) is not None]
     if unused:
         warn(
-            f"{', '.join(unused)} have no effect on arrays of other libraries than "
-            "NumPy, which ccdproc combines.",
+            f"{' and '.join(unused)} {'have' if len(unused) > 1 else 'has'} no effect "
+            "on arrays of other libraries than NumPy, which ccdproc combines.",
             UnusedOptionWarning,
         )
     package = arguments.pop("array_package")

@@ -14,6 +14,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.io.registry import IORegistryError
 
+from imcombiners_astro.companions import companion_of
 from imcombiners_astro.files.blocks import padded
 from imcombiners_astro.planes import FitsScaling
 
@@ -24,9 +25,9 @@ __all__ = [
     "NoImageError",
     "NotFITSError",
     "UncertaintyNote",
+    "check_end",
     "check_sizes",
     "choose_hdus",
-    "companion_of",
     "from_hdus",
     "has_image",
     "header_of",
@@ -261,7 +262,25 @@ def check_sizes(file, layout):
         If it is not. The filling up of the last block may be missing.
     """
     parts = (layout.image, layout.mask, layout.uncertainty, layout.flags)
-    end = max(part.offset + part.nbytes for part in parts if part is not None)
+    check_end(file, max(part.offset + part.nbytes for part in parts if part))
+
+
+def check_end(file, end):
+    """
+    Check that a file is as long as its headers say.
+
+    Parameters
+    ----------
+    file : RawFile or PackedFile
+        The file.
+    end : int
+        Bytes that it has to have.
+
+    Raises
+    ------
+    OSError
+        If it has fewer.
+    """
     if file.size is not None:
         if file.size < end:
             raise OSError(
@@ -382,39 +401,6 @@ def _hdu_of_flags(hdus, image, options):
         return number == image or not (options.flags_required or has_image(hdu))
 
     return _by_name(hdus, wanted, image, options.of_many, unless)
-
-
-def companion_of(found, names, image, only_same=False):
-    """
-    Choose what belongs to an image.
-
-    Parameters
-    ----------
-    found : iterable of (str, int)
-        Names and versions of HDUs, in order.
-    names : sequence of str
-        Names that it may have, the best first.
-    image : (int, str, int)
-        Number, name and version of the HDU of the image.
-    only_same : bool, optional
-        Whether it must have the version of the image.
-
-    Returns
-    -------
-    (str, int) or `None`
-        Of the best name that there is: the one of the version of the image, or else the
-        first. The name may begin with name or number of the image: CHIP2_MASK, 2_MASK.
-    """
-    found = list(found)
-    number, own, version = image
-    for name in names:
-        for begin in (f"{own}_", f"{number}_", ""):
-            if (begin + name, version) in found:
-                return begin + name, version
-        same = [key for key in found if key[0] == name]
-        if same and not only_same:
-            return same[0]
-    return None
 
 
 def header_of(hdus, index):

@@ -18,10 +18,11 @@ from astropy.nddata import NDData
 
 from imcombiners_astro.atomic import replacing
 from imcombiners_astro.ccd import check_alike, combine_frames
+from imcombiners_astro.companions import companion_of
 from imcombiners_astro.files import fits as files_fits
 from imcombiners_astro.files.hdus import AstropyFile, BorrowedHDUs, RemoteFile
 from imcombiners_astro.files.inputs import COMPANIONS
-from imcombiners_astro.files.layout import NoImageError, companion_of, has_image
+from imcombiners_astro.files.layout import NoImageError, has_image
 from imcombiners_astro.files.options import ReadOptions
 from imcombiners_astro.files.paths import at_home, is_url, split_hdu
 from imcombiners_astro.files.rawfile import open_bytes
@@ -521,7 +522,7 @@ def _prefixes(parts):
     Begin the names of what belongs to an image, so that EXTVER tells what it is.
 
     Nothing is needed where every image has an EXTVER of its own, else its name or the
-    number of the HDU, as `~imcombiners_astro.files.layout.companion_of` knows them.
+    number of the HDU, as `~imcombiners_astro.companions.companion_of` knows them.
     """
     if len({part.version for part in parts.values()}) == len(parts):
         return dict.fromkeys(parts, "")

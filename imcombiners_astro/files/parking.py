@@ -7,6 +7,7 @@ What there is no room for is closed after each use, and opened again.
 
 import os
 import threading
+from abc import ABC, abstractmethod
 
 try:
     import resource
@@ -71,11 +72,9 @@ SLOTS = _Share(_free_descriptors)
 KEPT = _Share(lambda: MAX_KEPT)
 
 
-class Parkable:
+class Parkable(ABC):
     """
     Something that is kept open between uses if there is room, else opened for each.
-
-    Subclasses have ``_open()``, which gives an object with a ``close`` method.
 
     Parameters
     ----------
@@ -92,8 +91,9 @@ class Parkable:
         self._has_room = False
         self._depth = 0
 
+    @abstractmethod
     def _open(self):
-        raise NotImplementedError
+        """Open it; return an object with a ``close`` method."""
 
     def __enter__(self):
         """Give the open file; uses may be nested."""

@@ -195,14 +195,12 @@ def paths_of_lines(lines, name, beside="", within=()):
     Returns
     -------
     list of str
-        Paths, each with its brackets if it has some.
+        As of `paths_of_text`.
 
     Raises
     ------
-    FileNotFoundError
-        If nothing matches a pattern, or there is no such list.
-    ValueError
-        If there is no name, or a list contains itself.
+    FileNotFoundError, ValueError
+        As `paths_of_text`, and if there is no name.
 
     Examples
     --------

@@ -302,9 +302,7 @@ class PackedFile(Parkable):
         return self._open()
 
     def _open(self):
-        if self._opener is gzip.GzipFile:
-            return gzip.GzipFile(fileobj=self.raw.stream(), mode="rb")
-        return self._opener(self.raw.stream())
+        return _unpacking(self._opener, self.raw.stream())
 
     @property
     def kept_nbytes(self):
@@ -447,10 +445,8 @@ def open_bytes(name):
     except BaseException:
         raw.close()
         raise
-    for start, (opener, kept_nbytes) in _PACKED.items():
-        if magic.startswith(start):
-            return PackedFile(raw, opener, kept_nbytes)
-    return raw
+    how = _packing(magic)
+    return raw if how is None else PackedFile(raw, *how)
 
 
 def unpacked(file):
@@ -467,10 +463,22 @@ def unpacked(file):
     file object
         The same one, or one in memory.
     """
-    magic = file.read(6)
+    how = _packing(file.read(6))
     file.seek(0)
-    for start, module in ((b"\x1f\x8b\x08", gzip), (b"BZh", bz2), (b"\xfd7zXZ", lzma)):
-        if magic.startswith(start):
-            with module.open(file) as content:
-                return io.BytesIO(content.read())
-    return file
+    if how is None:
+        return file
+    with _unpacking(how[0], file) as content:
+        return io.BytesIO(content.read())
+
+
+def _packing(magic):
+    """Return what unpacks a file that begins so, and the bytes it keeps, or None."""
+    return next(
+        (how for start, how in _PACKED.items() if magic.startswith(start)), None
+    )
+
+
+def _unpacking(opener, file):
+    if opener is gzip.GzipFile:
+        return opener(fileobj=file, mode="rb")
+    return opener(file)

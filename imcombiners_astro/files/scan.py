@@ -10,13 +10,14 @@ import re
 from math import prod
 from typing import NamedTuple
 
+from imcombiners_astro.companions import companion_of
 from imcombiners_astro.files.blocks import BLOCK, padded
 from imcombiners_astro.files.layout import (
     TYPES,
     FileLayout,
     UncertaintyNote,
+    check_end,
     check_sizes,
-    companion_of,
     make_image,
 )
 
@@ -116,9 +117,8 @@ def all_entries(file):
     except _UnusualError:
         return None
     end = max((entry.offset + entry.size for entry in entries if entry.size), default=0)
-    is_whole = file.ends_at(padded(end))
-    if end and not is_whole and not file.read_at(end - 1, 1):
-        raise OSError(f"{file.name} is truncated: its headers need {end} bytes.")
+    if end:
+        check_end(file, end)
     return None if any("ZIMAGE" in entry.cards for entry in entries) else entries
 
 

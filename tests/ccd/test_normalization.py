@@ -12,7 +12,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from imcombiners_astro.errors import UnusedOptionWarning
 from imcombiners_astro.files.fits import open_frame
-from imcombiners_astro.frames import CCDFrame, convert_units
+from imcombiners_astro.frames import CCDFrame
 from imcombiners_astro.normalization import frame_numbers_by_name
 from imcombiners_astro.planes import Plan, combine_planes
 from imcombiners_astro.zeroscale import mode
@@ -247,7 +247,8 @@ def test_units_that_differ():
         CCDFrame(CCDData(sky(0, 1000), unit="Jy"), "a"),
         CCDFrame(CCDData(sky(1, 1300) / 1000, unit="kJy", meta={"Z": 1.0}), "b"),
     ]
-    convert_units(frames)
+    for frame in frames:
+        frame.to_unit(frames[0].unit)
     levels = [np.median(clip(sky(0, 1000))), np.median(clip(sky(1, 1300)))]
     found = frame_numbers_by_name(frames, zero="median")
     assert found.zero == pytest.approx([0, levels[1] - levels[0]])

@@ -21,6 +21,7 @@ from imcombiners_astro import combine
 from imcombiners_astro.errors import (
     CroppedFrameWarning,
     IntegerResultError,
+    UnknownKeywordWarning,
     UnusedOptionWarning,
 )
 
@@ -249,3 +250,12 @@ def test_images_of_another_array_library_go_to_ccdproc():
     np.testing.assert_array_equal(
         combine(ccds, array_package=np).data, combine(ccds).data
     )
+
+
+def test_images_of_another_array_library_with_keywords_that_have_no_effect():
+    da = pytest.importorskip("dask.array")
+    lazy = [CCDData(da.from_array(c.data), unit=c.unit) for c in stack_of(3, (4, 5))]
+    with pytest.warns(UnknownKeywordWarning, match="Did you mean 'method'"):
+        combine(lazy, metod="median")
+    with pytest.warns(UnusedOptionWarning, match="^blank has no effect on arrays"):
+        combine(lazy, blank=0.0)

@@ -235,7 +235,7 @@ def test_bzip2_without_room_begins_again(tmp_path, openings, monkeypatch):
 
 @pytest.mark.parametrize("grow", [1, 2.5])
 def test_neighbours_in_packed_files(tmp_path, openings, monkeypatch, grow):
-    monkeypatch.setattr("imcombiners_astro.pieces._WORK_NBYTES", 1)
+    monkeypatch.setattr("imcombiners_astro.cutting._WORK_NBYTES", 1)
     rng = np.random.default_rng(6)
     results, rewinds = [], []
     real = gzip._GzipReader._rewind
