@@ -242,14 +242,16 @@ def test_neighbours_in_packed_files(tmp_path, openings, monkeypatch, grow):
     monkeypatch.setattr(
         gzip._GzipReader, "_rewind", lambda self: (rewinds.append(1), real(self))
     )
-    stacks = [rng.normal(1000, 10, (60, 20)).astype("f4") for _ in range(5)]
+    # rows of more bytes than what is read from a packed file at once
+    n_columns = 40_000
+    stacks = [rng.normal(1000, 10, (60, n_columns)).astype("f4") for _ in range(5)]
     stacks[2][[0, 7, 30, 59], [3, 4, 5, 6]] = 9000
     for write in (write_plain, write_gz):
         paths = [tmp_path / f"{write.__name__}{k}.fits" for k in range(5)]
         for path, data in zip(paths, stacks, strict=True):
             write(path, data)
         reject = SigClip(3, stdfunc="mad", grow=grow)
-        results.append(combine_in_strips(paths, 5, rejectors=reject, mem_limit=4e5)[0])
+        results.append(combine_in_strips(paths, 5, rejectors=reject, mem_limit=1e8)[0])
     np.testing.assert_array_equal(results[0].data, results[1].data)
     whole = combine(stacks, unit="adu", rejectors=reject)
     np.testing.assert_array_equal(whole.data, results[0].data)
