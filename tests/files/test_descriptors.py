@@ -220,7 +220,6 @@ def test_packed_files_are_unpacked_once(
 def test_bzip2_without_room_begins_again(tmp_path, openings, monkeypatch):
     import bz2
 
-    monkeypatch.setattr(parking, "MAX_KEPT", 5_000_000)
     rng = np.random.default_rng(4)
     frames, paths = [], []
     for k in range(3):
@@ -228,9 +227,23 @@ def test_bzip2_without_room_begins_again(tmp_path, openings, monkeypatch):
         paths.append(tmp_path / f"{k}.fits.bz2")
         write_plain(paths[-1].with_suffix(""), frames[-1])
         paths[-1].write_bytes(bz2.compress(paths[-1].with_suffix("").read_bytes()))
-    result, _ = combine_in_strips(paths)
-    np.testing.assert_allclose(result.data, np.mean(frames, axis=0), rtol=1e-14)
-    assert parking.KEPT._taken == 0
+    opened, real = [], bz2.BZ2File.__init__
+
+    def counted(self, *args, **keywords):
+        opened.append(1)
+        real(self, *args, **keywords)
+
+    monkeypatch.setattr(bz2.BZ2File, "__init__", counted)
+    counts = []
+    for n_bytes in (5_000_000, 50_000_000):  # one file takes 4.2 MB
+        monkeypatch.setattr(parking, "MAX_KEPT", n_bytes)
+        opened.clear()
+        result, n_strips = combine_in_strips(paths)
+        np.testing.assert_allclose(result.data, np.mean(frames, axis=0), rtol=1e-14)
+        assert parking.KEPT._taken == 0
+        counts.append(len(opened))
+    # two of the three files begin again for each strip
+    assert counts[0] - counts[1] >= 2 * (n_strips - 1)
 
 
 @pytest.mark.parametrize("grow", [1, 2.5])
