@@ -132,3 +132,25 @@ def rst_table(header, lines):
         "  ".join(map(str.ljust, line, widths)).rstrip() for line in (header, *lines)
     ]
     return "\n".join([rule, rows[0], rule, *rows[1:], rule, ""])
+
+
+def rst_cells(labels, columns, lines):
+    """
+    Lay out a table from its cells; where there is none it stays empty.
+
+    Parameters
+    ----------
+    labels : list of str
+        Titles of the first columns.
+    columns : dict of str
+        Titles of the others by the keys of their cells.
+    lines : dict of dict
+        The cells of a line by the texts in its first columns.
+    """
+    return rst_table(
+        [*labels, *columns.values()],
+        [
+            [*texts, *(cells.get(key, "") for key in columns)]
+            for texts, cells in lines.items()
+        ],
+    )

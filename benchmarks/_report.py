@@ -34,6 +34,16 @@ def parser(doc, repeats, several_threads=True):
     return found
 
 
+def add_stacks(found, choices, dtypes, depths):
+    """Add the options that say which stacks are measured."""
+    found.add_argument(
+        "--dtypes", nargs="+", choices=choices, default=dtypes, metavar="TYPE"
+    )
+    found.add_argument(
+        "--depths", nargs="+", type=positive, default=depths, metavar="N"
+    )
+
+
 def conditions(options, packages=(), **more):
     """Describe the machine, the versions and the options at the start of a run."""
     from imcombiners_astro.planes import simd_level
@@ -52,6 +62,11 @@ def number(value):
         return str(value)
     digits = f"{value:.3g}"
     return digits if "e" not in digits or abs(value) < 1 else f"{value:.0f}"
+
+
+def pick(rows, **conditions):
+    """Return the rows that fulfil conditions."""
+    return [row for row in rows if conditions.items() <= row.items()]
 
 
 def print_rows(rows, columns):

@@ -12,8 +12,18 @@ from functools import partial
 from statistics import median
 
 import numpy as np
-from _common import in_turn, positive, quickest, rst_table
-from _report import COLOURS, conditions, label, number, parser, print_rows, publish
+from _common import in_turn, positive, quickest, rst_cells
+from _report import (
+    COLOURS,
+    add_stacks,
+    conditions,
+    label,
+    number,
+    parser,
+    pick,
+    print_rows,
+    publish,
+)
 from _stacks import OPERATIONS, bind, make_stack
 from _targets import EXTRAS, verdict
 
@@ -82,7 +92,6 @@ def compare(case, calls, repeats):
 
 def tables(rows):
     """Return the table of the documentation."""
-    extras = [name for name in ("empty mask", *EXTRAS)]
     lines = {}
     for row in rows:
         key = tuple(str(row[name]) for name in ("dtype", "n", "operation", "threads"))
@@ -91,13 +100,8 @@ def tables(rows):
         cells[row["extra"]] = (
             f"{1e3 * row['seconds']:.3g} ms" if is_plain else number(row["ratio"])
         )
-    return rst_table(
-        ["dtype", "N", "operation", "threads", PLAIN, *extras],
-        [
-            [*key, *(cells.get(name, "") for name in (PLAIN, *extras))]
-            for key, cells in lines.items()
-        ],
-    )
+    columns = {name: name for name in (PLAIN, "empty mask", *EXTRAS)}
+    return rst_cells(["dtype", "N", "operation", "threads"], columns, lines)
 
 
 def draw(figure, rows):
@@ -109,13 +113,8 @@ def draw(figure, rows):
     axes = figure.subplots(1, len(types), sharey=True, squeeze=False)[0]
     for dtype, panel in zip(types, axes, strict=True):
         for k, operation in enumerate(FEW):
-            case = {"dtype": dtype, "n": n, "threads": n_threads}
-            case["operation"] = operation
-            ratios = {
-                row["extra"]: row["ratio"]
-                for row in rows
-                if case.items() <= row.items()
-            }
+            few = pick(rows, dtype=dtype, n=n, threads=n_threads, operation=operation)
+            ratios = {row["extra"]: row["ratio"] for row in few}
             places = [x for x, name in enumerate(extras) if name in ratios]
             panel.bar(
                 [x + 0.2 * (k - 1.5) for x in places],
@@ -133,12 +132,7 @@ def draw(figure, rows):
 def parse():
     """Read the command line."""
     found = parser(__doc__, repeats=7)
-    found.add_argument(
-        "--dtypes", nargs="+", choices=TYPES, default=TYPES, metavar="TYPE"
-    )
-    found.add_argument(
-        "--depths", nargs="+", type=positive, default=DEPTHS, metavar="N"
-    )
+    add_stacks(found, TYPES, TYPES, DEPTHS)
     found.add_argument(
         "--pixels", type=positive, default=2**20, metavar="N", help="of an image"
     )

@@ -24,11 +24,13 @@ from _common import WARM_UP, in_turn, not_negative, positive, quickest, rst_tabl
 from _read import quickest_read, reader
 from _report import (
     COLOURS,
+    add_stacks,
     conditions,
     counts,
     label,
     number,
     parser,
+    pick,
     print_rows,
     publish,
 )
@@ -162,15 +164,6 @@ def measure_level(level, options):
 # ------------------------------------------------------------------ the tables
 
 
-def pick(rows, **conditions):
-    """Return the rows that fulfil conditions."""
-    return [
-        row
-        for row in rows
-        if all(row[name] == value for name, value in conditions.items())
-    ]
-
-
 def by_depth(rows, n_threads):
     """Lay out the ratios of float32: a line for each operation, a column for each N."""
     few = pick(rows, dtype="f32", threads=n_threads)
@@ -264,12 +257,7 @@ def draw(figure, rows, level):
 def parse():
     """Read the command line."""
     found = parser(__doc__, repeats=7)
-    found.add_argument(
-        "--dtypes", nargs="+", choices=DTYPES, default=TYPES, metavar="TYPE"
-    )
-    found.add_argument(
-        "--depths", nargs="+", type=positive, default=DEPTHS, metavar="N"
-    )
+    add_stacks(found, DTYPES, TYPES, DEPTHS)
     found.add_argument(
         "--operations",
         nargs="+",

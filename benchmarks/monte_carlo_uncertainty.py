@@ -56,9 +56,9 @@ class Case:
         What the table calls it.
     keywords : dict
         Those of `combine`.
-    rising : bool
-        Whether the noise of the frames rises by a factor of 3 from the first to the
-        last; else they are those of the CCD.
+    rising : float
+        By what factor the noise of the frames rises from the first to the last, in
+        equal steps about 10 adu; 0: the frames are those of the CCD.
     more : int
         Frames beyond n: those with an outlier at every pixel, or to be rejected.
     outliers : bool
@@ -68,7 +68,7 @@ class Case:
     group: str
     name: str
     keywords: dict = field(default_factory=dict)
-    rising: bool = False
+    rising: float = 0
     more: int = 0
     outliers: bool = False
 
@@ -85,10 +85,10 @@ def cases():
         Case("propagate", "average", sent),
         Case("propagate", "average, weights 1 to 3", sent | {"weights": "1 to 3"}),
         Case("propagate", "average, scales 1 to 3", sent | {"scale": "1 to 3"}),
-        Case("propagate", 'average, weights="ivar"', sent | {"weights": "ivar"}, True),
-        Case("propagate", "average, unequal errors", sent, True),
+        Case("propagate", 'average, weights="ivar"', sent | {"weights": "ivar"}, 3),
+        Case("propagate", "average, unequal errors", sent, 3),
         Case("propagate", "median", sent | median),
-        Case("propagate", "median, unequal errors", sent | median, True),
+        Case("propagate", "median, unequal errors", sent | median, 3),
         Case("propagate", "sum", sent | total),
         Case("noise", "average", noise),
         Case("noise", "median", noise | median),
@@ -112,6 +112,7 @@ def cases():
         Case("approximate", "average, SigClip(5, mad)", sent | mad(5.0)),
         Case("approximate", "average, SigClip(3, mad)", sent | mad(3.0)),
         Case("approximate", "median, SigClip(3, mad)", sent | median | mad(3.0)),
+        Case("approximate", "median, errors 1 to 10", sent | median, 10),
         Case("approximate", "average, MinMaxClip(1, 1)", sent | extremes(), more=2),
         Case("empirical", "average"),
         Case("empirical", "median", median),
@@ -147,7 +148,8 @@ class Night:
         sigma = np.full(n, SIGMA)
         stack = self.ccd[:n]
         if case.rising:
-            sigma = np.linspace(5.0, 15.0, n)
+            sigma = np.linspace(1.0, case.rising, n)
+            sigma *= 10 / sigma.mean()
             stack = LEVEL + sigma[:, np.newaxis] * self.normal[:n]
         if case.outliers:
             stack = stack.copy()
@@ -245,17 +247,20 @@ def rst_of(rows, depths, found):
 
 
 def draw(figure, rows):
-    """Draw the ratios of all cases, the first two groups in one panel."""
-    panels = ("propagate", "outlier", "approximate", "empirical")
-    ranges = ((0.93, 1.05), (0.93, 1.05), (0.85, 1.25), (0.6, 1.1))
+    """Draw the ratios of all cases, groups that belong together in one panel."""
+    panels = {
+        ("propagate", "noise"): "propagate and noise, no rejection",
+        ("outlier",): GROUPS["outlier"],
+        ("approximate",): GROUPS["approximate"],
+        ("empirical", "scatter"): "empirical and scatter",
+    }
+    ranges = ((0.93, 1.05), (0.93, 1.05), (0.8, 1.32), (0.6, 1.1))
     axes = figure.subplots(2, 2, sharex=True)
     markers = "osD^vXP"
-    for panel, (bottom, top), ax in zip(panels, ranges, axes.flat, strict=True):
+    for groups, (bottom, top), ax in zip(panels, ranges, axes.flat, strict=True):
         ax.axhspan(0.97, 1.03, color="#eeeeee", zorder=0)
         ax.axhline(1, color="#777777", lw=0.8, zorder=1)
-        shown = [case for case in cases() if case.group == panel]
-        if panel == "propagate":
-            shown += [case for case in cases() if case.group == "noise"]
+        shown = [case for group in groups for case in cases() if case.group == group]
         for k, case in enumerate(shown):
             points = [
                 (row["n"], row["stated_by_true"])
@@ -263,8 +268,8 @@ def draw(figure, rows):
                 if (row["group"], row["case"]) == (case.group, case.name)
             ]
             name = case.name
-            if case.group == "noise":
-                name += ", noise"
+            if case.group != groups[0]:
+                name += f", {case.group}"
             ax.plot(
                 *zip(*points, strict=True),
                 marker=markers[k % len(markers)],
@@ -274,13 +279,12 @@ def draw(figure, rows):
                 color=COLOURS[k % len(COLOURS)],
                 label=name,
             )
-        if panel == "empirical":
+        if "empirical" in groups:
             n = np.array(sorted({row["n"] for row in rows}))
             ax.plot(n, np.sqrt((n - 1) / n), "k:", lw=1, label="sqrt((n - 1) / n)")
-        title = {"propagate": "propagate and noise, no rejection"}
-        label(ax, title.get(panel, GROUPS[panel]), "samples used, n", "stated / true")
+        label(ax, panels[groups], "samples used, n", "stated / true")
         ax.set_ylim(bottom, top)
-        place = "upper right" if panel == "approximate" else "lower right"
+        place = "upper right" if "approximate" in groups else "lower right"
         ax.legend(fontsize=7.5, frameon=False, ncols=2, loc=place)
 
 

@@ -20,8 +20,17 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from _common import in_turn, positive, rst_table, timed
-from _report import COLOURS, conditions, label, number, parser, print_rows, publish
+from _common import in_turn, positive, rst_cells, timed
+from _report import (
+    COLOURS,
+    add_stacks,
+    conditions,
+    label,
+    number,
+    parser,
+    print_rows,
+    publish,
+)
 from _targets import FASTER_THAN_IMCOMBINERS, verdict
 from vs_imcombiners import (
     MAXITERS,
@@ -198,9 +207,8 @@ def measure(options, python, others):
 
 def tables(rows):
     """Return the table of the documentation: how many times faster we are."""
-    names = list(dict.fromkeys(row["contestant"] for row in rows))
-    names = [THEIRS, *OTHERS, *names]
-    names = [name for name in dict.fromkeys(names) if name != OURS]
+    names = [THEIRS, *OTHERS, *(row["contestant"] for row in rows)]
+    columns = {OURS: "ours"} | {name: name for name in names if name != OURS}
     lines = {}
     for row in rows:
         key = (row["operation"], row["dtype"], str(row["n"]), str(row["threads"]))
@@ -209,13 +217,7 @@ def tables(rows):
         cells[row["contestant"]] = (
             f"{1e3 * row['seconds']:.3g} ms" if row["contestant"] == OURS else value
         )
-    return rst_table(
-        ["operation", "dtype", "N", "threads", "ours", *names],
-        [
-            [*key, cells.get(OURS, ""), *(cells.get(name, "") for name in names)]
-            for key, cells in lines.items()
-        ],
-    )
+    return rst_cells(["operation", "dtype", "N", "threads"], columns, lines)
 
 
 def draw(figure, rows):
@@ -266,13 +268,8 @@ def parse():
         "--without-imcombiners", action="store_true", help="which must be installed"
     )
     found.add_argument("--size", type=positive, default=512, metavar="N")
-    found.add_argument(
-        "--depths", nargs="+", type=positive, default=(5, 31), metavar="N"
-    )
     types = ("float32", "uint16")
-    found.add_argument(
-        "--dtypes", nargs="+", choices=types, default=types, metavar="TYPE"
-    )
+    add_stacks(found, types, types, depths=(5, 31))
     found.add_argument(
         "--operations",
         nargs="+",

@@ -13,7 +13,7 @@ import sys
 from functools import partial
 from statistics import median
 
-from _common import in_turn, rst_table, timed
+from _common import in_turn, rst_cells, timed
 from _report import (
     COLOURS,
     conditions,
@@ -21,6 +21,7 @@ from _report import (
     label,
     number,
     parser,
+    pick,
     print_rows,
     publish,
 )
@@ -86,30 +87,19 @@ def measure(options):
     return rows
 
 
-def series(rows, **conditions):
-    """Return the rows that fulfil conditions."""
-    return [row for row in rows if conditions.items() <= row.items()]
-
-
 def tables(rows):
     """Return the tables of the documentation."""
     texts = []
     for against, title in (("n", "number of images"), ("pixels", "pixels")):
-        few = series(rows, against=against)
+        few = pick(rows, against=against)
         lines = {}
         for row in few:
             key = (str(row["n"]), str(row["pixels"]))
             cells = lines.setdefault(key, {})
             cells[row["operation"], row["threads"]] = number(row["ns_per_sample"])
-        columns = list(dict.fromkeys((row["operation"], row["threads"]) for row in few))
-        header = [f"{operation}, {threads}" for operation, threads in columns]
-        table = rst_table(
-            ["N", "pixels", *header],
-            [
-                [*key, *(cells.get(column, "") for column in columns)]
-                for key, cells in lines.items()
-            ],
-        )
+        keys = [(row["operation"], row["threads"]) for row in few]
+        columns = {key: f"{key[0]}, {key[1]}" for key in keys}
+        table = rst_cells(["N", "pixels"], columns, lines)
         texts.append(
             f"Nanoseconds per sample against the {title} "
             f"(operation, threads):\n\n{table}"
@@ -123,13 +113,13 @@ def draw(figure, rows):
     threads = sorted({row["threads"] for row in rows})
     n = max(DEPTHS_OF_SIDES)
     panels = [
-        (left, "n", "images N", series(rows, against="n")),
-        (right, "pixels", "pixels of an image", series(rows, against="pixels", n=n)),
+        (left, "n", "images N", pick(rows, against="n")),
+        (right, "pixels", "pixels of an image", pick(rows, against="pixels", n=n)),
     ]
     for panel, against, words, few in panels:
         for k, operation in enumerate(OPERATIONS):
             for n_threads in threads:
-                line = series(few, operation=operation, threads=n_threads)
+                line = pick(few, operation=operation, threads=n_threads)
                 panel.plot(
                     [row[against] for row in line],
                     [row["ns_per_sample"] for row in line],

@@ -33,7 +33,7 @@ from _common import (
     machine,
     positive,
     print_found,
-    rst_table,
+    rst_cells,
     timed,
     versions,
     write_csv,
@@ -452,16 +452,10 @@ def rst_tables(rows):
         table.setdefault((row["operation"], route), {})[column] = cell
     texts = []
     for name, table in tables.items():
-        columns = list(
-            dict.fromkeys(column for line in table.values() for column in line)
-        )
-        lines = [
-            [*labels, *(cells.get(column, "") for column in columns)]
-            for labels, cells in table.items()
-        ]
+        columns = {column: column for line in table.values() for column in line}
         texts += [
             f"Stack ``{name}``:\n",
-            rst_table(["operation", "call", *columns], lines),
+            rst_cells(["operation", "call"], columns, table),
         ]
     return "\n".join(texts)
 

@@ -90,6 +90,9 @@ def test_several_rejectors(config):
 
 
 def test_every_option_can_be_in_a_file(config, capsys):
+    with pytest.raises(SystemExit):
+        parse(["a", "-o", "b", "--config", config("nonsense = true")])
+    assert "there is no option" in capsys.readouterr().err
     for action in make_parser()._actions:
         for option in action.option_strings:
             if option in ("-h", "--config", "--help", "--version"):

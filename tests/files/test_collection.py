@@ -268,6 +268,7 @@ def test_output_that_is_an_image_of_another_group(folder, unused):
 def test_output_that_is_an_image_of_the_same_group(folder):
     night = ccdproc.ImageFileCollection("night", keywords=["counter"])
     single = combine_collection(night, "counter", unit="adu")
+    assert len(single) == len(night.files)
     combine_collection(
         night, "counter", "night/f{counter}.fits", unit="adu", overwrite_output=True
     )

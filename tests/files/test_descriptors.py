@@ -220,7 +220,6 @@ def test_packed_files_are_unpacked_once(
 def test_bzip2_without_room_begins_again(tmp_path, openings, monkeypatch):
     import bz2
 
-    monkeypatch.setattr(parking, "MAX_KEPT", 5_000_000)
     rng = np.random.default_rng(4)
     frames, paths = [], []
     for k in range(3):
@@ -228,9 +227,23 @@ def test_bzip2_without_room_begins_again(tmp_path, openings, monkeypatch):
         paths.append(tmp_path / f"{k}.fits.bz2")
         write_plain(paths[-1].with_suffix(""), frames[-1])
         paths[-1].write_bytes(bz2.compress(paths[-1].with_suffix("").read_bytes()))
-    result, _ = combine_in_strips(paths)
-    np.testing.assert_allclose(result.data, np.mean(frames, axis=0), rtol=1e-14)
-    assert parking.KEPT._taken == 0
+    opened, real = [], bz2.BZ2File.__init__
+
+    def counted(self, *args, **keywords):
+        opened.append(1)
+        real(self, *args, **keywords)
+
+    monkeypatch.setattr(bz2.BZ2File, "__init__", counted)
+    counts = []
+    for n_bytes in (5_000_000, 50_000_000):  # one file takes 4.2 MB
+        monkeypatch.setattr(parking, "MAX_KEPT", n_bytes)
+        opened.clear()
+        result, n_strips = combine_in_strips(paths)
+        np.testing.assert_allclose(result.data, np.mean(frames, axis=0), rtol=1e-14)
+        assert parking.KEPT._taken == 0
+        counts.append(len(opened))
+    # two of the three files begin again for each strip
+    assert counts[0] - counts[1] >= 2 * (n_strips - 1)
 
 
 @pytest.mark.parametrize("grow", [1, 2.5])
@@ -242,14 +255,16 @@ def test_neighbours_in_packed_files(tmp_path, openings, monkeypatch, grow):
     monkeypatch.setattr(
         gzip._GzipReader, "_rewind", lambda self: (rewinds.append(1), real(self))
     )
-    stacks = [rng.normal(1000, 10, (60, 20)).astype("f4") for _ in range(5)]
+    # rows of more bytes than what is read from a packed file at once
+    n_columns = 40_000
+    stacks = [rng.normal(1000, 10, (60, n_columns)).astype("f4") for _ in range(5)]
     stacks[2][[0, 7, 30, 59], [3, 4, 5, 6]] = 9000
     for write in (write_plain, write_gz):
         paths = [tmp_path / f"{write.__name__}{k}.fits" for k in range(5)]
         for path, data in zip(paths, stacks, strict=True):
             write(path, data)
         reject = SigClip(3, stdfunc="mad", grow=grow)
-        results.append(combine_in_strips(paths, 5, rejectors=reject, mem_limit=4e5)[0])
+        results.append(combine_in_strips(paths, 5, rejectors=reject, mem_limit=1e8)[0])
     np.testing.assert_array_equal(results[0].data, results[1].data)
     whole = combine(stacks, unit="adu", rejectors=reject)
     np.testing.assert_array_equal(whole.data, results[0].data)

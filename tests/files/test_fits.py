@@ -1,5 +1,5 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
-"""Frames in FITS files give what astropy reads, and clear errors."""
+"""Frames in FITS files give what astropy reads."""
 
 import bz2
 import gzip
@@ -10,108 +10,30 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.io import fits
-from astropy.io.registry import IORegistryError
-from astropy.nddata import CCDData, NDData, StdDevUncertainty
-from astropy.utils.exceptions import AstropyUserWarning
+from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.wcs import WCS
+from fits_images import (
+    SCALINGS,
+    SHAPE,
+    assert_as_astropy,
+    fixed_mask,
+    multi_extension,
+    raw_pixels,
+    read_all,
+    write_raw,
+)
 
 from imcombiners_astro.files import fits as files_fits
 from imcombiners_astro.files.fits import (
     FitsFrame,
     SectionFrame,
     open_frame,
-    open_frames,
 )
-from imcombiners_astro.files.layout import NoImageError, NotFITSError
-from imcombiners_astro.frames import CCDFrame, fold, strips
-
-SHAPE = (7, 11)
 
 
 @pytest.fixture
 def rng():
     return np.random.default_rng(20)
-
-
-def raw_pixels(rng, bitpix, shape=SHAPE):
-    if bitpix < 0:
-        dtype = f">f{-bitpix // 8}"
-        values = rng.normal(1000, 300, shape).astype(dtype)
-        values.flat[-1] = np.nan
-        values.flat[0] = np.inf
-        return values
-    dtype = np.dtype("u1" if bitpix == 8 else f">i{bitpix // 8}")
-    limits = np.iinfo(dtype)
-    values = rng.integers(limits.min, limits.max, shape, dtype=dtype.newbyteorder("="))
-    values = values.astype(dtype)
-    values.flat[:3] = limits.min, limits.max, 7
-    return values
-
-
-def write_raw(path, raw, **cards):
-    """Write pixels as they are with cards that say what they mean."""
-    hdu = fits.PrimaryHDU(raw)
-    lines = str(hdu.header).rstrip()
-    header = fits.Header.fromstring(lines)
-    for key, value in cards.items():
-        header[key] = value
-    data = raw.tobytes()
-    path.write_bytes(header.tostring().encode() + data + bytes(-len(data) % 2880))
-    return path
-
-
-def read_all(frame, height=3, buffered=True):
-    n_rows, n_columns = fold(frame.shape)
-    pieces = []
-    for start in range(0, n_rows, height):
-        stop = min(start + height, n_rows)
-        buffer = np.empty((stop - start) * frame.row_nbytes + 5, np.uint8)
-        strip = frame.read(start, stop, buffer if buffered else None)
-        assert strip.pixels.shape == (stop - start, n_columns)
-        pieces.append(strip.values().copy())
-    values = np.empty((n_rows, n_columns), pieces[0].dtype)
-    return np.concatenate(pieces, out=values).reshape(frame.shape)
-
-
-def assert_as_astropy(path, kind=FitsFrame | SectionFrame, **keywords):
-    expected = CCDData.read(path, **keywords)
-    frame = open_frame(path, **keywords)
-    try:
-        assert isinstance(frame, kind)
-        assert frame.shape == expected.shape
-        assert frame.dtype == expected.data.dtype
-        assert frame.unit == expected.unit
-        for buffered in (True, False):
-            values = read_all(frame, buffered=buffered)
-            assert values.dtype == expected.data.dtype
-            np.testing.assert_array_equal(values, expected.data)
-        data = frame.data()
-        assert data.dtype == expected.data.dtype
-        np.testing.assert_array_equal(data, expected.data)
-        mask = frame.read(0, fold(frame.shape)[0]).mask
-        if expected.mask is None:
-            assert mask is None
-        else:
-            assert mask.dtype == bool
-            np.testing.assert_array_equal(mask.reshape(frame.shape), expected.mask)
-        template = frame.template()
-        assert template.header == expected.header
-        np.testing.assert_array_equal(template.data, expected.data)
-    finally:
-        frame.close()
-
-
-SCALINGS = {
-    "as is": {},
-    "BZERO and BSCALE": {"BZERO": 12.25, "BSCALE": 0.1},
-    "BZERO": {"BZERO": -3},
-    "BSCALE": {"BSCALE": 1.7},
-    "large BZERO": {"BZERO": 2147483648, "BSCALE": 3},
-    "BLANK": {"BLANK": 7},
-    "BLANK 0": {"BLANK": 0},
-    "BLANK too large": {"BLANK": 2**63 - 1},
-    "BLANK and BSCALE": {"BLANK": 7, "BSCALE": 2.0, "BZERO": 1.0},
-}
 
 
 @pytest.mark.parametrize("bitpix", [8, 16, 32, 64, -32, -64])
@@ -170,13 +92,6 @@ def test_any_number_of_axes(tmp_path, rng, shape):
     assert_as_astropy(path)
 
 
-def fixed_mask():
-    mask = np.zeros(SHAPE, "u1")
-    mask[2, 3] = 1
-    mask[4, 5] = 128
-    return mask
-
-
 @pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "f4"])
 def test_mask(tmp_path, rng, dtype):
     hdus = fits.HDUList(
@@ -215,17 +130,6 @@ def test_what_ccddata_writes(tmp_path, rng):
     )
     ccd.write(tmp_path / "a.fits")
     assert_as_astropy(tmp_path / "a.fits")
-
-
-def multi_extension(path, rng):
-    primary = fits.PrimaryHDU()
-    primary.header["BUNIT"] = "electron"
-    primary.header["OBSERVER"] = "me"
-    table = fits.BinTableHDU.from_columns([fits.Column("x", "J", array=[1, 2])])
-    one = fits.ImageHDU(rng.integers(0, 9, SHAPE).astype("u2"), name="SCI")
-    two = fits.ImageHDU(rng.normal(size=SHAPE), name="SCI", ver=2)
-    two.header["BUNIT"] = "adu"
-    fits.HDUList([primary, table, one, two]).writeto(path)
 
 
 @pytest.mark.filterwarnings("ignore::astropy.wcs.FITSFixedWarning")
@@ -484,241 +388,6 @@ def test_home_directory(tmp_path, rng, monkeypatch):
     frame = open_frame("~/a.fits")
     assert frame.shape == SHAPE
     frame.close()
-
-
-# --- frames in memory ------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", ["?", "u1", ">i2", "f2", "f4", "f8", "i8"])
-@pytest.mark.parametrize("shape", [(6,), (4, 6), (2, 3, 4)])
-def test_ccd_frame(rng, dtype, shape):
-    data = rng.integers(0, 2, shape).astype(dtype)
-    ccd = CCDData(data, unit="adu", mask=data == 0)
-    frame = CCDFrame(ccd, "img_list[0]")
-    assert (frame.shape, frame.dtype) == (shape, data.dtype)
-    assert frame.row_nbytes == (4 * fold(shape)[1] if dtype == "f2" else 0)
-    np.testing.assert_array_equal(read_all(frame, 1), data)
-    strip = frame.read(0, fold(shape)[0])
-    np.testing.assert_array_equal(strip.mask.reshape(shape), ccd.mask)
-    if dtype != "f2":
-        assert np.shares_memory(strip.pixels, data)
-        assert np.shares_memory(strip.mask, ccd.mask)
-    assert frame.data() is ccd.data
-    template = frame.template()
-    assert not np.shares_memory(template.data, data)
-
-
-def test_ccd_frame_of_a_view(rng):
-    cube = rng.normal(size=(4, 6, 8))
-    data = cube[::2, 1:5, ::-1]
-    frame = CCDFrame(CCDData(data, unit="adu"), "x")
-    np.testing.assert_array_equal(read_all(frame, 3), data)
-    plane = CCDFrame(CCDData(cube[0, ::2, 1::3], unit="adu"), "x")
-    assert np.shares_memory(plane.read(1, 2).pixels, cube)
-
-
-def test_masks_in_memory(rng):
-    data = rng.normal(size=SHAPE)
-    assert CCDFrame(NDData(data, mask=False), "x").read(0, 7).mask is None
-    assert CCDFrame(NDData(data, mask=True), "x").read(0, 7).mask.all()
-    bits = np.arange(77).reshape(SHAPE) % 3
-    strip = CCDFrame(NDData(data, mask=bits), "x").read(2, 5)
-    np.testing.assert_array_equal(strip.mask, bits[2:5] != 0)
-    with pytest.raises(ValueError, match=r"img_list\[2\]: the mask has shape \(3, 3\)"):
-        CCDFrame(NDData(data, mask=np.zeros((3, 3), bool)), "img_list[2]")
-
-
-def test_wrong_data_in_memory():
-    with pytest.raises(TypeError, match=r"x: .*complex128"):
-        CCDFrame(NDData(np.zeros((2, 2), complex)), "x")
-    with pytest.raises(ValueError, match=r"x: .*one number"):
-        CCDFrame(NDData(np.array(1.0)), "x")
-
-
-def test_crop(tmp_path, rng):
-    hdus = fits.HDUList(
-        [
-            fits.PrimaryHDU(rng.normal(size=SHAPE)),
-            fits.ImageHDU(fixed_mask(), name="MASK"),
-        ]
-    )
-    hdus.writeto(tmp_path / "a.fits")
-    expected = CCDData.read(tmp_path / "a.fits", unit="adu")
-    hdus = fits.open(tmp_path / "a.fits")
-    for item in (tmp_path / "a.fits", expected, hdus):
-        frame = open_frame(item, unit="adu")
-        frame.crop_to((5, 6))
-        assert frame.shape == (5, 6)
-        np.testing.assert_array_equal(read_all(frame), expected.data[:5, :6])
-        np.testing.assert_array_equal(frame.read(0, 5).mask, expected.mask[:5, :6])
-        assert frame.data().shape == SHAPE
-        for shape in ((8, 6), (5, 12), (3,)):
-            with pytest.raises(ValueError, match="has no part"):
-                frame.crop_to(shape)
-        frame.close()
-    hdus.close()
-
-
-# --- errors ------------------------------------------------------------
-
-
-def test_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nothing\.fits"):
-        open_frame(tmp_path / "nothing.fits", unit="adu")
-
-
-def test_directory(tmp_path):
-    with pytest.raises(OSError, match=tmp_path.name):
-        open_frame(tmp_path, unit="adu")
-
-
-@pytest.mark.parametrize("content", [b"", b"hello", 9000 * b"x"])
-@pytest.mark.parametrize("name", ["a.fits", "a.txt"])
-def test_not_fits(tmp_path, content, name):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(NotFITSError, match=f"{name} is not a FITS file") as info:
-        open_frame(tmp_path / name, unit="adu")
-    assert isinstance(info.value, OSError)
-    assert isinstance(info.value, IORegistryError)  # as from CCDData.read
-
-
-@pytest.mark.parametrize("length", [2880, 5000, 9000])
-def test_truncated(tmp_path, rng, length):
-    path = write_raw(tmp_path / "a.fits", raw_pixels(rng, 32, (50, 50)), BUNIT="adu")
-    content = path.read_bytes()
-    path.write_bytes(content[:length])
-    message = rf"a\.fits is truncated: its header needs 12880 bytes, found {length}"
-    with pytest.raises(OSError, match=message):
-        open_frame(path)
-
-
-@pytest.mark.filterwarnings("ignore::astropy.io.fits.verify.VerifyWarning")
-def test_truncated_mask_and_header(tmp_path, rng):
-    ccd = CCDData(rng.normal(size=(50, 50)), unit="adu", mask=np.ones((50, 50), bool))
-    ccd.write(tmp_path / "a.fits")
-    content = (tmp_path / "a.fits").read_bytes()
-    (tmp_path / "a.fits").write_bytes(content[: len(content) - 2880])
-    with pytest.raises(OSError, match=r"a\.fits is truncated"):
-        open_frame(tmp_path / "a.fits")
-    (tmp_path / "b.fits").write_bytes(content[:400])
-    with pytest.raises(OSError, match=r"b\.fits cannot be read: "):
-        open_frame(tmp_path / "b.fits")
-
-
-def test_no_image(tmp_path):
-    fits.PrimaryHDU().writeto(tmp_path / "a.fits")
-    with pytest.raises(NoImageError, match=r"a\.fits has no image, only 0 \(PRIMARY"):
-        open_frame(tmp_path / "a.fits", unit="adu")
-    table = fits.BinTableHDU.from_columns([fits.Column("x", "J", array=[1, 2])])
-    table.writeto(tmp_path / "b.fits")
-    with pytest.raises(NoImageError, match=r"b\.fits has no image.*BinTableHDU"):
-        open_frame(tmp_path / "b.fits", unit="adu")
-    with pytest.raises(NoImageError, match=r"b\.fits: HDU 1 has no image"):
-        open_frame(tmp_path / "b.fits", unit="adu", hdu=1)
-    with pytest.raises(TypeError, match="img_list\\[1\\] is an HDU without an image"):
-        open_frames([fits.PrimaryHDU(np.ones((2, 2))), table], unit="adu")
-
-
-def test_no_such_hdu(tmp_path, rng):
-    path = write_raw(tmp_path / "a.fits", raw_pixels(rng, 16), BUNIT="adu")
-    with pytest.raises(IndexError, match=r"a\.fits has no HDU 7"):
-        open_frame(path, hdu=7)
-    with pytest.raises(KeyError, match=r"a\.fits has no HDU 'SCI'"):
-        open_frame(path, hdu="SCI")
-
-
-def test_mask_of_wrong_shape(tmp_path):
-    for mask in (fits.ImageHDU, fits.CompImageHDU):
-        hdus = [fits.PrimaryHDU(np.ones((4, 4))), mask(np.zeros((2, 2), "u1"))]
-        hdus[1].header["EXTNAME"] = "MASK"
-        fits.HDUList(hdus).writeto(tmp_path / "a.fits", overwrite=True)
-        with pytest.raises(ValueError, match=r"a\.fits: the mask has shape \(2, 2\)"):
-            open_frame(tmp_path / "a.fits", unit="adu")
-
-
-def test_mask_that_is_a_table(tmp_path):
-    table = fits.BinTableHDU.from_columns(
-        [fits.Column("x", "J", array=[1, 2])], name="MASK"
-    )
-    fits.HDUList([fits.PrimaryHDU(np.ones((4, 4))), table]).writeto(tmp_path / "a.fits")
-    with pytest.raises(NoImageError, match="HDU 'MASK' is no image"):
-        open_frame(tmp_path / "a.fits", unit="adu")
-
-
-def test_unusable_keywords(tmp_path, rng):
-    path = write_raw(tmp_path / "a.fits", raw_pixels(rng, 16), BUNIT="adu")
-    before = path.read_bytes()
-    for key in ("do_not_scale_image_data", "scale_back"):
-        with pytest.raises(TypeError, match=f"unsupported keyword: {key}"):
-            open_frame(path, **{key: True})
-    for mode in ("update", "append", "ostream"):
-        with pytest.raises(ValueError, match=f"mode='{mode}'"):
-            open_frame(path, mode=mode)
-    assert path.read_bytes() == before
-    assert_as_astropy(path, mode="readonly", memmap=True, nonsense=1)
-    assert_as_astropy(path, ignore_missing_simple=True)
-
-
-def test_wrong_items():
-    with pytest.raises(TypeError, match=r"img_list\[0\] must be .* found ndarray"):
-        open_frames([np.ones((2, 2))])
-
-
-def test_nothing_stays_open_after_an_error(tmp_path, rng):
-    # an open file would be a ResourceWarning, which is an error here
-    good = write_raw(tmp_path / "a.fits", raw_pixels(rng, 16), BUNIT="adu")
-    bad = write_raw(tmp_path / "b.fits", raw_pixels(rng, 16))
-    with pytest.raises(ValueError, match=r"b\.fits"):
-        open_frames([good, good, bad])
-
-
-@pytest.mark.parametrize("through_astropy", [False, True])
-def test_file_that_gets_shorter(tmp_path, rng, monkeypatch, through_astropy):
-    if through_astropy:
-        monkeypatch.setattr(files_fits, "scan", lambda *args: None)
-    paths = []
-    for k in range(3):
-        raw = raw_pixels(rng, 32, (400, 300))
-        paths.append(write_raw(tmp_path / f"{k}.fits", raw, BUNIT="adu"))
-    frames = open_frames(paths)
-    with pytest.raises(OSError, match=r"1\.fits is truncated"):
-        for start, _, planes in strips(frames, 1e9, target=100_000):
-            assert len(planes) == 3
-            if start == 0:
-                with open(paths[1], "rb+") as file:
-                    file.truncate(250_000)
-    for frame in frames:
-        frame.close()
-
-
-def test_file_that_is_replaced(tmp_path, rng, monkeypatch):
-    monkeypatch.setattr("imcombiners_astro.files.parking.MAX_OPEN", 0)
-    path = write_raw(tmp_path / "a.fits", raw_pixels(rng, 32), BUNIT="adu")
-    other = write_raw(tmp_path / "b.fits", raw_pixels(rng, 32), BUNIT="adu")
-    frame = open_frame(path)
-    frame.read(0, 1)
-    other.replace(path)
-    with pytest.raises(OSError, match=r"a\.fits was replaced"):
-        frame.read(0, 1)
-    frame.close()
-
-
-def test_section_frame_without_a_slot(tmp_path, rng, monkeypatch):
-    monkeypatch.setattr("imcombiners_astro.files.parking.MAX_OPEN", 0)
-    data = rng.integers(0, 9, (20, 30)).astype("i2")
-    fits.CompImageHDU(data).writeto(tmp_path / "a.fits")
-    assert_as_astropy(tmp_path / "a.fits", SectionFrame, hdu=1, unit="adu")
-
-
-def test_astropy_warning_for_odd_truncation(tmp_path, rng):
-    # the header is one that only astropy understands; its warning comes first
-    path = write_raw(tmp_path / "a.fits", raw_pixels(rng, 32, (50, 50)), BUNIT="adu")
-    path.write_bytes(path.read_bytes()[:5000])
-    with (
-        pytest.warns(AstropyUserWarning, match="truncated"),
-        pytest.raises(OSError, match=r"a\.fits is truncated"),
-    ):
-        open_frame(path, ignore_missing_simple=True)
 
 
 # --- plain files are not given to astropy ----------------------------------------

@@ -164,6 +164,7 @@ def test_offsets(folder):
         hdus.writeto(f"f{k}.fits")
     keywords = {"offsets": [(0, 0), (1, 2), (-2, 0), (0, 3)], "footprint": "union"}
     found = combine("f*.fits", hdu="all", output_file="out.fits", **keywords)
+    assert len(found) == 2
     for key, result in found.items():
         expected = combine("f*.fits", hdu=key, unit="adu", **keywords)
         np.testing.assert_array_equal(result.data, expected.data)
