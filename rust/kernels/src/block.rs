@@ -62,31 +62,37 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
         let job = self.job;
         let mut pending = Pending::new(job, &self.outputs);
         let mut bytes = Bytes::default();
-        // Masks are read and constants written for many pixels at a time: short runs of as many
-        // planes as there are frames would be slow.
-        let (mut masked, mut filled, mut run) = (Vec::new(), 0, 0);
+        let mut masked = Vec::new();
         let mut at = 0;
         while at < len {
             let lead = job.lead(start + at).min(len - at);
-            let whole = lead == 0
-                && len - at >= LANES
-                && bytes.find(job.planes, job.shape, start + at, &pending.beside);
-            if whole && at + LANES > filled {
-                (run, filled) = (at, at + RUN.min(len - at));
-                direct.fill(run, filled - run, &mut self.outputs);
-                if job.masked {
-                    masked.resize(filled - run, 0);
-                    job.any_masked(start + run, &mut masked);
-                }
-            }
-            let any = masked.get(at - run..).unwrap_or_default();
-            if !whole || !self.glance(direct, &bytes, any, &mut pending, start, at) {
+            // Masks are read and constants written for many pixels at a time: short runs of as many
+            // planes as there are frames would be slow.
+            let run = RUN.min(len - at).min(job.shape.left(start + at)) / LANES * LANES;
+            let found = [run, LANES].into_iter().find(|run| {
+                lead == 0
+                    && (LANES..=len - at).contains(run)
+                    && bytes.find(job.planes, job.shape, start + at, *run, &pending.beside)
+            });
+            let Some(run) = found else {
                 let here = if lead > 0 { lead } else { LANES.min(len - at) };
                 self.load(start, at, here);
                 at += here;
-            } else {
-                at += LANES;
+                continue;
+            };
+            direct.fill(at, run, &mut self.outputs);
+            if job.masked {
+                masked.resize(run, 0);
+                job.any_masked(start + at, &mut masked);
             }
+            for block in (0..run).step_by(LANES) {
+                bytes.advance();
+                let any = masked.get(block..).unwrap_or_default();
+                if !self.glance(direct, &bytes, any, &mut pending, start, at + block) {
+                    self.load(start, at + block, LANES);
+                }
+            }
+            at += run;
         }
         self.resolve(&mut pending);
     }

@@ -7,7 +7,7 @@
 //! that is between a load and a store stays in registers.
 
 use crate::order::{middle, Depth, Network};
-use crate::prefetch::prefetch;
+use crate::prefetch::{prefetch, prefetch_line, LINE};
 use crate::sample::{Convert, Key, Ordered, Row, Work, LANES};
 
 /// How raw samples become keys.
@@ -124,6 +124,30 @@ fn lanes<'a, S: Source, const N: usize>(planes: &[&'a [u8]; N]) -> Option<Sample
     Some(out)
 }
 
+/// How far ahead of the samples in work the next ones are fetched, in bytes: left to themselves
+/// they arrive too late. The less is done with a line, the nearer the best distance (measured).
+const NEAR: usize = 64;
+/// See `NEAR`.
+const FAR: usize = 256;
+
+/// Calls `work` for every lane, line by line of the planes, which are fetched `ahead`.
+#[inline(always)]
+fn each_lane<S: Source, const N: usize>(
+    planes: &Samples<S::Raw, N>,
+    ahead: usize,
+    mut work: impl FnMut(usize),
+) {
+    let line = LINE / size_of::<S::Raw>();
+    for first in (0..LANES).step_by(line) {
+        for plane in planes {
+            prefetch_line(&plane[first], ahead);
+        }
+        for l in first..first + line {
+            work(l);
+        }
+    }
+}
+
 /// Keys as numbers.
 #[inline(always)]
 fn values<K: Key>(keys: &[K; LANES], offset: f64, out: &mut Row<K::Work>) {
@@ -145,6 +169,21 @@ fn odd<K: Key>(largest: &[K::Magnitude; LANES], odd: &mut Row<u8>) -> bool {
     true
 }
 
+/// The keys in ascending order, and the largest magnitude.
+#[inline(always)]
+fn sort<K: Key, const N: usize>(v: [K; N]) -> ([K; N], K::Magnitude)
+where
+    Depth<N>: Network<N>,
+{
+    if K::TOTAL {
+        let v = Depth::<N>::sort(v);
+        (v, v[0].magnitude().max(v[N - 1].magnitude()))
+    } else {
+        let most = Depth::<N>::fold(v, Default::default(), |m, x: K| x.magnitude().max(m));
+        (Depth::<N>::sort(v), most)
+    }
+}
+
 /// The two middle ranks. Like all looks, tells whether some sample is not finite.
 #[inline(always)]
 pub(crate) fn ranks<S: Source, const N: usize>(
@@ -158,12 +197,12 @@ where
     let (mut low, mut high) = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
     let mut largest = [Default::default(); LANES];
     let (i, j) = middle(N);
-    for l in 0..LANES {
+    each_lane::<S, N>(planes, FAR, |l| {
         let v = Depth::<N>::gather(planes, l, |raw| S::key(raw, manner.flip));
-        largest[l] = Depth::<N>::fold(v, Default::default(), |m, x| x.magnitude().max(m));
-        let v = Depth::<N>::sort(v);
+        let (v, most) = sort::<S::Key, N>(v);
+        largest[l] = most;
         (low[l], high[l]) = (v[i], v[j]);
-    }
+    });
     values(&low, manner.offset, &mut look.low);
     values(&high, manner.offset, &mut look.high);
     odd::<S::Key>(&largest, &mut look.odd)
@@ -179,14 +218,26 @@ pub(crate) fn total<S: Source, const N: usize>(
 where
     Depth<N>: Network<N>,
 {
-    let mut largest = [Default::default(); LANES];
-    for l in 0..LANES {
+    each_lane::<S, N>(planes, NEAR, |l| {
         let v = Depth::<N>::gather(planes, l, |raw| S::key(raw, manner.flip));
-        largest[l] = Depth::<N>::fold(v, Default::default(), |m, x| x.magnitude().max(m));
         let sum = Depth::<N>::fold(v, Default::default(), |sum, x| x.add(sum));
         look.total.0[l] = S::Key::total(sum) + N as f64 * manner.offset;
+    });
+    unsound(&look.total, &mut look.odd)
+}
+
+/// Notes the lanes of which the sum is not finite: those with samples that are not, and of those
+/// where it overflows nothing is known either. Returns whether there are any.
+#[inline(always)]
+fn unsound(total: &Row<f64>, odd: &mut Row<u8>) -> bool {
+    let largest = total.0.iter().fold(0, |most: u64, x| most.max(Key::magnitude(*x)));
+    if <f64 as Key>::is_real(largest) {
+        return false;
     }
-    odd::<S::Key>(&largest, &mut look.odd)
+    for l in 0..LANES {
+        odd.0[l] = u8::from(!total.0[l].is_finite());
+    }
+    true
 }
 
 /// Sum, extremes, and the sum of squares about the mean.
@@ -200,20 +251,18 @@ where
     Depth<N>: Network<N>,
 {
     let (mut min, mut max) = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
-    let mut largest = [Default::default(); LANES];
-    for l in 0..LANES {
+    each_lane::<S, N>(planes, FAR, |l| {
         let v = Depth::<N>::gather(planes, l, |raw| S::key(raw, manner.flip));
-        largest[l] = Depth::<N>::fold(v, Default::default(), |m, x| x.magnitude().max(m));
         let sum = S::Key::total(Depth::<N>::fold(v, Default::default(), |sum, x| x.add(sum)));
         min[l] = Depth::<N>::fold(v, v[0], |m, x| if x < m { x } else { m });
         max[l] = Depth::<N>::fold(v, v[0], |m, x| if x > m { x } else { m });
         let mean = <S::Key as Key>::Work::convert(sum / N as f64);
         look.spread.0[l] = squares::<S::Key, N>(v, mean);
         look.total.0[l] = sum + N as f64 * manner.offset;
-    }
+    });
     values(&min, manner.offset, &mut look.extremes[0]);
     values(&max, manner.offset, &mut look.extremes[1]);
-    odd::<S::Key>(&largest, &mut look.odd)
+    unsound(&look.total, &mut look.odd)
 }
 
 /// Middle ranks, extremes, and the spread about the median: the sum of squares, or with `MAD` the
@@ -231,10 +280,10 @@ where
     let (mut min, mut max) = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
     let mut largest = [Default::default(); LANES];
     let (i, j) = middle(N);
-    for l in 0..LANES {
+    each_lane::<S, N>(planes, FAR, |l| {
         let v = Depth::<N>::gather(planes, l, |raw| S::key(raw, manner.flip));
-        largest[l] = Depth::<N>::fold(v, Default::default(), |m, x| x.magnitude().max(m));
-        let v = Depth::<N>::sort(v);
+        let (v, most) = sort::<S::Key, N>(v);
+        largest[l] = most;
         (low[l], high[l], min[l], max[l]) = (v[i], v[j], v[0], v[N - 1]);
         let (a, b) = (v[i].work(), v[j].work());
         let other = if manner.lower { a } else { b };
@@ -244,7 +293,7 @@ where
         } else {
             squares::<S::Key, N>(v, center)
         };
-    }
+    });
     values(&low, manner.offset, &mut look.low);
     values(&high, manner.offset, &mut look.high);
     values(&min, manner.offset, &mut look.extremes[0]);
@@ -300,16 +349,13 @@ fn add<S: Source, const M: usize>(
     planes: &[&[S::Raw; LANES]; M],
     flip: u16,
     sums: &mut [<S::Key as Key>::Sum; LANES],
-    largest: &mut [<S::Key as Key>::Magnitude; LANES],
 ) {
     for l in 0..LANES {
-        let (mut sum, mut most) = (sums[l], largest[l]);
+        let mut sum = sums[l];
         for plane in planes {
-            let x = S::key(plane[l], flip);
-            sum = x.add(sum);
-            most = x.magnitude().max(most);
+            sum = S::key(plane[l], flip).add(sum);
         }
-        (sums[l], largest[l]) = (sum, most);
+        sums[l] = sum;
     }
 }
 
@@ -321,20 +367,19 @@ pub(crate) fn deep_total<S: Source>(
     look: &mut Look<<S::Key as Key>::Work>,
 ) -> Option<bool> {
     let mut sums: [<S::Key as Key>::Sum; LANES] = [Default::default(); LANES];
-    let mut largest: [<S::Key as Key>::Magnitude; LANES] = [Default::default(); LANES];
     let (chunks, rest) = planes.as_chunks::<TOGETHER>();
     for chunk in chunks {
         chunk.iter().for_each(|bytes| prefetch(bytes));
-        add::<S, TOGETHER>(&lanes::<S, _>(chunk)?, manner.flip, &mut sums, &mut largest);
+        add::<S, TOGETHER>(&lanes::<S, _>(chunk)?, manner.flip, &mut sums);
     }
     for bytes in rest {
         prefetch(bytes);
-        add::<S, 1>(&[S::lanes(bytes)?], manner.flip, &mut sums, &mut largest);
+        add::<S, 1>(&[S::lanes(bytes)?], manner.flip, &mut sums);
     }
     for l in 0..LANES {
         look.total.0[l] = S::Key::total(sums[l]) + planes.len() as f64 * manner.offset;
     }
-    Some(odd::<S::Key>(&largest, &mut look.odd))
+    Some(unsound(&look.total, &mut look.odd))
 }
 
 /// Extremes and the sum of squares about `about`, over any number of planes.

@@ -34,6 +34,15 @@ impl Shape {
     pub fn pixels(&self) -> usize {
         self.pixels
     }
+
+    /// Pixels from `start` to the end of its row.
+    pub(crate) fn left(&self, start: usize) -> usize {
+        if self.outer.is_empty() {
+            self.pixels - start
+        } else {
+            self.inner - start % self.inner
+        }
+    }
 }
 
 /// The rows and columns of a stack that a plane covers, which is smaller than the stack. Elsewhere

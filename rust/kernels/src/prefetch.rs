@@ -15,17 +15,24 @@ pub(crate) fn prefetch(bytes: &[u8]) {
 /// short: the second one arrives in time, the next one does not.
 #[inline(always)]
 pub(crate) fn prefetch_run(bytes: &[u8], ahead: usize) {
+    for line in bytes.chunks(LINE) {
+        prefetch_line(&line[0], ahead * bytes.len());
+    }
+}
+
+/// Bytes that are fetched at once.
+pub(crate) const LINE: usize = 64;
+
+/// Asks for the line that is `ahead` bytes further on.
+#[inline(always)]
+pub(crate) fn prefetch_line<T>(at: &T, ahead: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
-        let mut at = 0;
-        while at < bytes.len() {
-            let next = bytes.as_ptr().wrapping_add(ahead * bytes.len() + at);
-            // SAFETY: a prefetch never faults, whatever the address.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(next.cast()) };
-            at += 64;
-        }
+        let line = std::ptr::from_ref(at).cast::<i8>().wrapping_add(ahead);
+        // SAFETY: a prefetch never faults, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (bytes, ahead);
+    let _ = (at, ahead);
 }

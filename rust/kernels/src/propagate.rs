@@ -38,7 +38,8 @@ pub(crate) struct Columns {
     flags: Vec<Row<u32>>,
 }
 
-/// The bytes of a block of every plane, where the block is whole and they follow each other.
+/// The bytes of a block of every plane, on the way through a run of blocks that follow each other
+/// everywhere.
 #[derive(Default)]
 pub(crate) struct Bytes<'a> {
     pub pixels: Vec<&'a [u8]>,
@@ -46,7 +47,12 @@ pub(crate) struct Bytes<'a> {
     variances: Vec<&'a [u8]>,
     /// The same; those of a frame without flags are empty.
     flags: Vec<&'a [u8]>,
+    /// What follows of all these, in that order, and the bytes of a block of it.
+    rest: Vec<(&'a [u8], usize)>,
 }
+
+/// One of the views that belong to a plane.
+type ViewOf<'a> = fn(&'a Plane<'a>) -> Option<&'a View<'a>>;
 
 /// Where the variances come from.
 enum Source {
@@ -321,38 +327,43 @@ pub(crate) fn all_flags(ops: &Ops<f64>, planes: &[Plane], bytes: &Bytes) -> Row<
 }
 
 impl<'a> Bytes<'a> {
-    /// Finds the block at `start`; returns whether it is whole.
+    /// Finds the run of `len` pixels from `start` on; returns whether it is whole.
     pub fn find(
         &mut self,
         planes: &'a [Plane<'a>],
         shape: &Shape,
         start: usize,
+        len: usize,
         beside: &Columns,
     ) -> bool {
-        find(&mut self.pixels, planes, shape, start, |plane| Some(&plane.pixels))
-            && (beside.variances.is_empty()
-                || find(&mut self.variances, planes, shape, start, |plane| plane.variance.as_ref()))
-            && (beside.flags.is_empty()
-                || find(&mut self.flags, planes, shape, start, |plane| plane.flags.as_ref()))
+        self.rest.clear();
+        let all: [(_, bool, ViewOf<'a>); 3] = [
+            (&mut self.pixels, true, |plane| Some(&plane.pixels)),
+            (&mut self.variances, !beside.variances.is_empty(), |plane| plane.variance.as_ref()),
+            (&mut self.flags, !beside.flags.is_empty(), |plane| plane.flags.as_ref()),
+        ];
+        for (to, _, view) in all.into_iter().filter(|(_, needed, _)| *needed) {
+            to.clear();
+            to.resize(planes.len(), &[]);
+            for plane in planes {
+                let found = match view(plane) {
+                    Some(view) => view.run(shape, start, len).map(|b| (b, view.dtype().size())),
+                    None => Some((&[][..], 0)),
+                };
+                let Some((bytes, size)) = found else { return false };
+                self.rest.push((bytes, size * LANES));
+            }
+        }
+        true
     }
-}
 
-/// The bytes of a block of one view of every plane; empty for planes that have none. Returns
-/// whether they follow each other everywhere.
-#[inline(always)]
-fn find<'a>(
-    to: &mut Vec<&'a [u8]>,
-    planes: &'a [Plane<'a>],
-    shape: &Shape,
-    start: usize,
-    view: impl Fn(&'a Plane<'a>) -> Option<&'a View<'a>>,
-) -> bool {
-    to.clear();
-    to.extend(planes.iter().map_while(|plane| match view(plane) {
-        Some(view) => view.run(shape, start, LANES),
-        None => Some(&[][..]),
-    }));
-    to.len() == planes.len()
+    /// Goes on to the next block of the run, which has one more.
+    pub fn advance(&mut self) {
+        let blocks = self.pixels.iter_mut().chain(&mut self.variances).chain(&mut self.flags);
+        for (block, (rest, size)) in blocks.zip(&mut self.rest) {
+            (*block, *rest) = rest.split_at_checked(*size).unwrap_or_default();
+        }
+    }
 }
 
 impl Columns {

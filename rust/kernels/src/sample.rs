@@ -228,6 +228,8 @@ pub trait Key: Copy + PartialOrd {
     type Magnitude: Copy + Ord + Default;
     /// A running sum in frame order, exact or in double precision.
     type Sum: Copy + Default;
+    /// Whether the order is total: NaN is at an end.
+    const TOTAL: bool;
     /// Stand-ins for absent samples: not below, and not above any sample.
     const HIGHEST: Self;
     /// See `HIGHEST`.
@@ -254,6 +256,7 @@ macro_rules! float_key {
             type Work = Self;
             type Magnitude = $bits;
             type Sum = f64;
+            const TOTAL: bool = false;
             const HIGHEST: Self = <$type>::INFINITY;
             const LOWEST: Self = <$type>::NEG_INFINITY;
             #[inline(always)]
@@ -308,6 +311,7 @@ impl Key for Ordered {
     type Work = f32;
     type Magnitude = i32;
     type Sum = f64;
+    const TOTAL: bool = true;
     const HIGHEST: Self = Self(i32::MAX);
     const LOWEST: Self = Self(i32::MIN);
     #[inline(always)]
@@ -344,6 +348,7 @@ impl Key for i16 {
     type Work = f32;
     type Magnitude = ();
     type Sum = i32;
+    const TOTAL: bool = true;
     const HIGHEST: Self = i16::MAX;
     const LOWEST: Self = i16::MIN;
     #[inline(always)]

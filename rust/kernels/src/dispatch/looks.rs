@@ -141,12 +141,12 @@ macro_rules! looks {
         mod $module {
             use super::*;
 
-            front!($feature, ranks, T, look::ranks::<T, N>);
+            front!($feature, ranks, T::Deep, look::ranks::<T::Deep, N>);
             front!($feature, deep_ranks, T::Deep, look::ranks::<T::Deep, N>);
             front!($feature, total, T, look::total::<T, N>);
             front!($feature, moments, T, look::moments::<T, N>);
-            front!($feature, std, T, look::sorted::<T, N, false>);
-            front!($feature, mad, T, look::sorted::<T, N, true>);
+            front!($feature, std, T::Deep, look::sorted::<T::Deep, N, false>);
+            front!($feature, mad, T::Deep, look::sorted::<T::Deep, N, true>);
             #[$feature]
             unsafe fn deep_total<T: Source>(
                 planes: &[&[u8]],

@@ -91,11 +91,22 @@ impl Deref for Chosen {
 
 /// The lanes with a mark, which is 1, of the first `width`.
 pub(crate) fn marked_lanes(marks: &Row<u8>, width: usize) -> Chosen {
-    // Without branches: which lanes are marked cannot be foretold.
     let (mut lanes, mut len) = ([0; LANES], 0);
-    for (lane, mark) in (0..).zip(&marks.0[..width]) {
-        lanes[len % LANES] = lane;
-        len += usize::from(*mark & 1);
+    for (first, part) in (0..width).step_by(64).zip(marks.0.as_chunks::<64>().0) {
+        // One bit for each: the product moves those of eight bytes together.
+        let mut bits = 0;
+        for (i, eight) in part.as_chunks::<8>().0.iter().enumerate() {
+            let together = u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+            bits |= together << (8 * i);
+        }
+        if width - first < 64 {
+            bits &= (1 << (width - first)) - 1;
+        }
+        while bits != 0 {
+            lanes[len % LANES] = first as u16 + bits.trailing_zeros() as u16;
+            len += 1;
+            bits &= bits - 1;
+        }
     }
     Chosen { lanes, len }
 }
