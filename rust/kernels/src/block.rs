@@ -8,15 +8,13 @@ use crate::load::{
     drop_masked, load, load_masks, load_weights, prepare, transform, Place, Scratch, BLOCKS,
 };
 use crate::look::Look;
+use crate::masks::{run_of, Masks};
 use crate::outputs::{Outputs, Product, Spots};
 use crate::propagate::{all_flags, gather_flags, Beside, Bytes, Columns};
 use crate::reject::{self, sample_flags, Report};
 use crate::sample::{Row, Work, LANES};
 use crate::statistic::{self, widen, Weights};
 use crate::steps::{apply, pooled_row};
-
-/// Pixels of which the masks are read, and the constants written, together.
-const RUN: usize = 2048;
 
 pub(crate) fn blocks<T: Work>(job: &Job<T>, start: usize, len: usize, outputs: Outputs) {
     // A look has no use for weights of single samples.
@@ -60,19 +58,22 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
     /// Combines the pixels `start .. start + len`, which are those of the outputs, by looking.
     fn look(&mut self, direct: &Direct<T>, start: usize, len: usize) {
         let job = self.job;
-        let mut pending = Pending::new(job, &self.outputs);
-        let mut bytes = Bytes::default();
-        let mut masked = Vec::new();
+        let (mut look, mut seen) = (Look::new(), Seen::new(job.planes.len()));
+        // Those that lack samples on their own: the others need not ask for each whether it is there.
+        let mut pending = [(); 2].map(|()| Pending::new(job, &self.outputs));
+        let mut marked = [const { Vec::new() }; 2];
+        let (mut bytes, mut masks) = (Bytes::default(), Masks::new(job));
+        let most = run_of(job.planes.iter().map(|plane| plane.pixels.dtype().size()).sum());
         let mut at = 0;
         while at < len {
             let lead = job.lead(start + at).min(len - at);
             // Masks are read and constants written for many pixels at a time: short runs of as many
             // planes as there are frames would be slow.
-            let run = RUN.min(len - at).min(job.shape.left(start + at)) / LANES * LANES;
+            let run = most.min(len - at).min(job.shape.left(start + at)) / LANES * LANES;
             let found = [run, LANES].into_iter().find(|run| {
                 lead == 0
                     && (LANES..=len - at).contains(run)
-                    && bytes.find(job.planes, job.shape, start + at, *run, &pending.beside)
+                    && bytes.find(job.planes, job.shape, start + at, *run, &pending[0].beside)
             });
             let Some(run) = found else {
                 let here = if lead > 0 { lead } else { LANES.min(len - at) };
@@ -81,38 +82,42 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
                 continue;
             };
             direct.fill(at, run, &mut self.outputs);
-            if job.masked {
-                masked.resize(run, 0);
-                job.any_masked(start + at, &mut masked);
-            }
-            for block in (0..run).step_by(LANES) {
-                bytes.advance();
-                let any = masked.get(block..).unwrap_or_default();
-                if !self.glance(direct, &bytes, any, &mut pending, start, at + block) {
-                    self.load(start, at + block, LANES);
+            masks.read(job, start + at, run);
+            marked.iter_mut().for_each(Vec::clear);
+            for block in 0..run / LANES {
+                bytes.block(block);
+                let first = block * LANES;
+                if !direct.block(&bytes.pixels, &self.kit, &mut look, &mut seen) {
+                    self.load(start, at + first, LANES);
+                    continue;
                 }
+                job.ops.mark_masked(masks.any(first), &mut seen.absent);
+                self.show(direct, &bytes, &look, &mut seen, at + first);
+                job.ops.clear_marks(&seen.absent, &mut seen.marks);
+                for (marked, marks) in marked.iter_mut().zip([&seen.marks, &seen.absent]) {
+                    let lanes = reject::marked_lanes(marks, LANES);
+                    marked.extend(lanes.iter().map(|l| first as u16 + l));
+                }
+            }
+            bytes.all();
+            for (pending, marked) in pending.iter_mut().zip(&marked) {
+                self.pick(direct, &bytes, &masks, marked, pending, at);
             }
             at += run;
         }
-        self.resolve(&mut pending);
+        pending.iter_mut().for_each(|pending| self.resolve(pending));
     }
 
-    /// Combines a whole block of the outputs from `at` on, but for the columns that something
-    /// happens to; returns whether that was possible.
-    fn glance(
+    /// Writes the products of a block of the outputs from `at` on, as seen.
+    fn show(
         &mut self,
         direct: &Direct<T>,
         bytes: &Bytes,
-        masked: &[u8],
-        pending: &mut Pending<T>,
-        start: usize,
+        look: &Look<T>,
+        seen: &mut Seen,
         at: usize,
-    ) -> bool {
+    ) {
         let (job, kit) = (self.job, &self.kit);
-        let Pending { look, seen, .. } = pending;
-        if !direct.block(&bytes.pixels, kit, look, seen) {
-            return false;
-        }
         let combined = &mut seen.combined;
         if let Some(propagation) = job.propagation.as_ref().filter(|p| p.wanted) {
             let (n, image) = (&combined.n, &combined.image);
@@ -122,25 +127,33 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
             combined.dq = Some(all_flags(job.wide, job.planes, bytes));
         }
         direct.store(seen, look, at, &mut self.outputs);
-        if job.masked {
-            kit.ops.mark_masked(masked, &mut seen.marks);
-        }
-        // Full batches only: a part of one costs as much.
-        let marked = reject::marked_lanes(&seen.marks, LANES);
-        let mut rest = &marked[..];
+    }
+
+    /// Copies the columns of the pixels `marked` of a run, which begins at `at` of the outputs. All
+    /// together: to turn from the planes to this and back after every block would be slow.
+    fn pick(
+        &mut self,
+        direct: &Direct<T>,
+        bytes: &Bytes,
+        masks: &Masks,
+        marked: &[u16],
+        pending: &mut Pending<T>,
+        at: usize,
+    ) {
+        let mut rest = marked;
         while !rest.is_empty() {
+            // Full batches only: a part of one costs as much.
             let first = pending.spots.len();
             let (now, later) = rest.split_at(rest.len().min(LANES - first));
             direct.columns(&bytes.pixels, now, &mut pending.columns, first);
-            pending.beside.pick(job.wide, job.planes, bytes, now, first);
-            pending.mask(job, masked, now, start + at);
+            pending.beside.pick(self.job.wide, self.job.planes, bytes, now, first);
+            pending.mask(masks, now, first);
             pending.spots.extend(now.iter().map(|l| at + usize::from(*l)));
             if pending.spots.len() == LANES {
                 self.resolve(pending);
             }
             rest = later;
         }
-        true
     }
 
     /// Combines the pending columns.
@@ -151,7 +164,8 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
                 row.0[len..].fill(T::ZERO);
             }
             std::mem::swap(&mut self.scratch.masks, &mut pending.masks);
-            let odd = pending.columns.iter().any(|row| row.0.iter().any(|x| !x.is_finite()));
+            self.scratch.masked = pending.masked;
+            let odd = self.job.ops.any_infinite(&pending.columns, LANES);
             let place = Place { start: 0, len, spots: Spots::Each(&pending.spots) };
             self.report.reset();
             let v = &mut pending.columns;
@@ -159,7 +173,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
                 prepare(self.job, place, v, odd, &self.kit, &mut self.scratch, &mut self.report);
             self.combine(place, v, absent, premasked, Beside::Columns(&pending.beside));
             std::mem::swap(&mut self.scratch.masks, &mut pending.masks);
-            for row in &mut pending.masks {
+            for row in pending.masks.iter_mut().chain([&mut pending.masked]) {
                 row.0.fill(0);
             }
             pending.spots.clear();
@@ -277,12 +291,12 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
 
 /// Columns that a look does not settle, on their way to the others.
 struct Pending<T> {
-    look: Look<T>,
-    seen: Seen,
     columns: Vec<Row<T>>,
     /// Their variances and flags, if they are needed.
     beside: Columns,
-    /// Their masks, if there are any.
+    /// Not 0 for those that have masked samples.
+    masked: Row<u8>,
+    /// Their masks, if these samples may not yet be dropped.
     masks: Vec<Row<u8>>,
     /// Where they belong in the outputs.
     spots: Vec<usize>,
@@ -292,40 +306,30 @@ impl<T: Work> Pending<T> {
     fn new(job: &Job<T>, outputs: &Outputs) -> Self {
         let frames = job.planes.len();
         let columns = vec![Row::filled(T::ZERO); frames];
-        let masks = if job.masked { vec![Row::filled(0); frames] } else { Vec::new() };
+        // Who judges masked samples, or says more of them than that they are not used?
+        let told = [Product::SampleFlags, Product::MaskThresh].iter().any(|p| outputs.wants(*p));
+        let rows = job.masked && (told || job.plan.independent || job.spoils);
+        let masks = if rows { vec![Row::filled(0); frames] } else { Vec::new() };
         Self {
             masks,
+            masked: Row::filled(0),
             beside: Columns::new(frames, job.propagation.as_ref(), outputs),
-            look: Look::new(),
-            seen: Seen::new(frames),
             columns,
             spots: Vec::with_capacity(LANES),
         }
     }
 
-    /// Notes the masks of the lanes `now` of the block at `start`, which are next in line, where
-    /// `masked` says that there are any; all others are 0.
-    fn mask(&mut self, job: &Job<T>, masked: &[u8], now: &[u16], start: usize) {
-        let mut hits = [(0, 0); LANES];
-        let mut n = 0;
-        for (to, l) in (self.spots.len()..LANES).zip(now) {
-            let l = usize::from(*l);
-            if masked.get(l).is_some_and(|any| *any != 0) {
-                hits[n] = (to, l);
-                n += 1;
-            }
-        }
-        if n > 0 {
-            for (row, plane) in self.masks.iter_mut().zip(job.planes) {
-                let Some(mask) = &plane.mask else { continue };
-                mask.runs(job.shape, start, LANES, |offset, bytes| {
-                    for (to, l) in &hits[..n] {
-                        if let Some(byte) = bytes.get(l.wrapping_sub(offset)) {
-                            row.0[*to] = *byte;
-                        }
-                    }
-                });
-            }
+    /// Notes the masks of the pixels `now` of a run, which stand in the lanes from `first` on, or
+    /// drops their samples.
+    fn mask(&mut self, masks: &Masks, now: &[u16], first: usize) {
+        for (to, pixel) in (first..).zip(now) {
+            masks.each(usize::from(*pixel), |k| {
+                self.masked.0[to] = 1;
+                match self.masks.get_mut(k) {
+                    Some(row) => row.0[to] = 1,
+                    None => self.columns[k].0[to] = T::NAN,
+                }
+            });
         }
     }
 }

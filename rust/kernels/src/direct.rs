@@ -40,6 +40,8 @@ pub(crate) struct Seen {
     pub std: Row<f64>,
     /// 1 for the lanes of which this is not true.
     pub marks: Row<u8>,
+    /// The same for those where a sample is absent.
+    pub absent: Row<u8>,
 }
 
 impl Seen {
@@ -47,7 +49,7 @@ impl Seen {
         let none = Row::filled(f64::NAN);
         let combined =
             Combined { n: Row::filled(frames as u32), image: none, uncertainty: none, dq: None };
-        Self { combined, center: none, std: none, marks: Row::filled(0) }
+        Self { combined, center: none, std: none, marks: Row::filled(0), absent: Row::filled(0) }
     }
 }
 
@@ -171,6 +173,7 @@ impl<'a, T: Work> Direct<'a, T> {
             odd |= found;
         }
         seen.marks.0.fill(0);
+        seen.absent = if odd { look.odd } else { Row::filled(0) };
         if let Some(clip) = self.clip {
             self.center(clip.center, kit, look, &seen.combined.n, &mut seen.center);
             self.judge(clip, bytes, kit, look, seen);
@@ -179,11 +182,6 @@ impl<'a, T: Work> Direct<'a, T> {
         if let Some((low, high)) = self.plan.thresholds {
             let (low, high) = (Row::filled(T::up(low)), Row::filled(T::down(high)));
             kit.ops.any_outside(&look.extremes, LANES, &low, &high, marks);
-        }
-        if odd {
-            for l in 0..LANES {
-                marks.0[l] |= look.odd.0[l];
-            }
         }
         match self.plan.statistic.center() {
             None => *image = look.total,
@@ -289,7 +287,7 @@ impl<'a, T: Work> Direct<'a, T> {
 
     /// Marks the lanes where the clipping may reject something.
     fn judge(&self, clip: &Clip, bytes: &[&[u8]], kit: &Kit<T>, look: &Look<T>, seen: &mut Seen) {
-        let Seen { combined: Combined { n, .. }, center, std, marks } = seen;
+        let Seen { combined: Combined { n, .. }, center, std, marks, .. } = seen;
         let (mut down, mut up) = (None, None);
         match &clip.rule {
             Rule::Scatter { spread, .. } => {
@@ -339,7 +337,7 @@ impl<'a, T: Work> Direct<'a, T> {
         kit.ops.attention(n, 0, center, std, marks);
     }
 
-    /// Copies marked columns to `out` from lane `at` on.
+    /// Copies marked pixels of a run to `out` from lane `at` on.
     pub fn columns(&self, bytes: &[&[u8]], lanes: &[u16], out: &mut [Row<T>], at: usize) {
         self.looks.columns(bytes, self.manner, lanes, out, at);
     }

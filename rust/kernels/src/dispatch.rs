@@ -189,14 +189,20 @@ operations! {
     load: { u8, i8, u16, i16, u32, i32, u64, i64, f32, f64 }
     /// (x - zero) * factor / scale in place; returns whether any sample is now absent.
     fn transform(row: &mut Row<T>, w: usize, zero: f64, factor: f64, scale: f64) -> bool;
-    /// Joins bytes of several planes.
-    fn join_bytes(planes: &[&[u8]], any: &mut [u8]);
+    /// Joins masks, a bit for each.
+    fn join_masks(masks: &[&[u8]; 8], bits: &mut [u8]);
+    /// Joins bytes.
+    fn join_bytes(bytes: &[u8], any: &mut [u8]);
     /// Marks lanes with masked samples.
     fn mark_masked(mask: &[u8], marks: &mut Row<u8>);
+    /// Takes marks away.
+    fn clear_marks(these: &Row<u8>, marks: &mut Row<u8>);
     /// Drops masked samples.
     fn drop_masked(row: &mut Row<T>, mask: &Row<u8>, w: usize);
     /// Drops infinite samples.
     fn drop_infinite(rows: &mut [Row<T>], w: usize);
+    /// Whether there are infinite samples.
+    fn any_infinite(rows: &[Row<T>], w: usize) -> bool;
     /// Drops samples that another stack lacks.
     fn drop_absent(rows: &mut [Row<T>], other: &[Row<T>], w: usize);
     /// Marks lanes where two rows are equal.

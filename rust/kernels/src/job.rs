@@ -75,20 +75,4 @@ impl<'a, T: Work> Job<'a, T> {
             0
         }
     }
-
-    /// Whether any sample is masked, for `any.len()` pixels from `start` on.
-    pub fn any_masked(&self, start: usize, any: &mut [u8]) {
-        any.fill(0);
-        let masks = || self.planes.iter().filter_map(|plane| plane.mask.as_ref());
-        let len = any.len();
-        let runs: Option<Vec<_>> = masks().map(|mask| mask.run(self.shape, start, len)).collect();
-        if let Some(runs) = runs {
-            return self.ops.join_bytes(&runs, any);
-        }
-        for mask in masks() {
-            mask.runs(self.shape, start, len, |offset, bytes| {
-                self.ops.join_bytes(&[bytes], &mut any[offset..offset + bytes.len()]);
-            });
-        }
-    }
 }

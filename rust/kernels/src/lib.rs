@@ -27,7 +27,7 @@
 //! [`dispatch`] (all of these for every instruction set), `estimate` (center and spread), `reject`,
 //! `statistic`, `outputs` (what goes out), `direct` (what to look for, and which columns that
 //! settles), `propagate` (what is made of variances and flags), `job` (what all blocks share),
-//! `load`, `steps` and `block` (a block from planes to products), `combine` (the verb). `pool`
+//! `load`, `masks`, `steps` and `block` (a block from planes to products), `combine` (the verb). `pool`
 //! (threads) and `prefetch` (memory ahead of time) serve these; `grow` grows masks; `column` does
 //! one column in plain code, for the one-dimensional functions and as the truth for tests.
 
@@ -45,6 +45,7 @@ mod job;
 mod load;
 mod look;
 mod marks;
+mod masks;
 mod order;
 mod outputs;
 pub mod plan;

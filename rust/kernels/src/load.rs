@@ -19,6 +19,8 @@ pub(crate) struct Scratch<T> {
     pub used: Vec<Row<T>>,
     pub judged: Vec<Row<T>>,
     pub masks: Vec<Row<u8>>,
+    /// Not 0 for the lanes with masked samples.
+    pub masked: Row<u8>,
     pub weights: Vec<Row<f64>>,
     pub outside: Vec<Row<u8>>,
 }
@@ -31,6 +33,7 @@ impl<T: Work> Scratch<T> {
             used: Vec::new(),
             judged: Vec::new(),
             masks: if job.masked { vec![Row::filled(0); frames] } else { Vec::new() },
+            masked: Row::filled(0),
             weights: if job.weighted { vec![Row::filled(0.0); frames] } else { Vec::new() },
             outside: if with_outside { vec![Row::filled(0); frames] } else { Vec::new() },
         }
@@ -189,23 +192,19 @@ pub(crate) fn load_masks<T: Work>(
         let (weights, masks) = (&mut scratch.weights, &mut scratch.masks);
         propagation.inverse_variances(job.wide, start, len, weights, masks);
     }
+    scratch.masked = Row::filled(0);
+    for row in &scratch.masks {
+        job.ops.mark_masked(&row.0, &mut scratch.masked);
+    }
 }
 
 /// Flags what is masked; returns whether anything is.
 pub(crate) fn note_masks<T: Work>(len: usize, scratch: &Scratch<T>, report: &mut Report) -> bool {
-    let mut any = Row::filled(0_u8);
-    for row in &scratch.masks {
-        for l in 0..LANES {
-            any.0[l] |= row.0[l];
-        }
-    }
-    for l in 0..len {
-        if any.0[l] != 0 {
-            report.flags.0[l] |= output_flags::PREMASKED;
-        }
+    for (flags, masked) in report.flags.0.iter_mut().zip(&scratch.masked.0[..len]) {
+        *flags |= if *masked != 0 { output_flags::PREMASKED } else { 0 };
     }
     report.flag(sample_flags::INPUT_MASK, |k, l| scratch.masks[k].0[l] != 0);
-    any.0.iter().any(|byte| *byte != 0)
+    scratch.masked.0.iter().any(|masked| *masked != 0)
 }
 
 pub(crate) fn load_weights<T: Work>(job: &Job<T>, place: Place, scratch: &mut Scratch<T>) {

@@ -19,8 +19,13 @@ pub(crate) trait Source {
     /// The same samples as keys that are quicker to sort, where a stack is so deep that the time
     /// is spent on that.
     type Deep: Source<Key: Key<Work = <Self::Key as Key>::Work>>;
-    /// The samples of a block of a plane, if there are as many as that.
-    fn lanes(bytes: &[u8]) -> Option<&[Self::Raw; LANES]>;
+    /// The samples of a plane.
+    fn samples(bytes: &[u8]) -> &[Self::Raw];
+    /// Those of a block, if there are as many as that.
+    #[inline(always)]
+    fn lanes(bytes: &[u8]) -> Option<&[Self::Raw; LANES]> {
+        Self::samples(bytes).first_chunk()
+    }
     /// A sample; `flip` is XORed into integers.
     fn key(raw: Self::Raw, flip: u16) -> Self::Key;
 }
@@ -35,8 +40,8 @@ macro_rules! sources {
             type Key = $key;
             type Deep = $deep;
             #[inline(always)]
-            fn lanes(bytes: &[u8]) -> Option<&[[u8; $size]; LANES]> {
-                bytes.as_chunks::<$size>().0.first_chunk()
+            fn samples(bytes: &[u8]) -> &[[u8; $size]] {
+                bytes.as_chunks::<$size>().0
             }
             #[inline(always)]
             fn key($raw: [u8; $size], $flip: u16) -> $key {
@@ -410,7 +415,7 @@ pub(crate) fn scan<S: Source>(
     Some(())
 }
 
-/// Copies the columns `lanes` of the planes to the lanes of `out` from `at` on.
+/// Copies the pixels `lanes` of the planes to the lanes of `out` from `at` on.
 #[inline(always)]
 pub(crate) fn columns<S: Source>(
     planes: &[&[u8]],
@@ -420,9 +425,11 @@ pub(crate) fn columns<S: Source>(
     at: usize,
 ) {
     for (plane, row) in planes.iter().zip(out) {
-        let Some(plane) = S::lanes(plane) else { continue };
+        let samples = S::samples(plane);
         for (to, l) in row.0[at..].iter_mut().zip(lanes) {
-            *to = S::key(plane[usize::from(*l) % LANES], manner.flip).value(manner.offset);
+            if let Some(raw) = samples.get(usize::from(*l)) {
+                *to = S::key(*raw, manner.flip).value(manner.offset);
+            }
         }
     }
 }

@@ -1,35 +1,40 @@
 //! Operations on rows, in the manner of `rows.rs`, that say of samples and columns what becomes of
 //! them: which are dropped, flagged or counted, and which columns need a closer look.
 
-use crate::prefetch::prefetch;
+use crate::prefetch::prefetch_run;
 use crate::rows::{extremes, lanes, present};
 use crate::sample::{Row, Work, LANES};
 
-/// Joins bytes of several planes by OR, eight planes to a loop.
+/// Sets a bit in every byte for each of eight masks that is not zero there.
 #[inline(always)]
-pub fn join_bytes(planes: &[&[u8]], any: &mut [u8]) {
-    let (eights, rest) = planes.as_chunks::<8>();
-    for eight in eights {
-        join_some(eight, any);
+pub fn join_masks(masks: &[&[u8]; 8], bits: &mut [u8]) {
+    let joined = |bytes: [u8; 8]| {
+        let bit = |k: usize| if bytes[k] != 0 { 1 << k } else { 0 };
+        bit(0) | bit(1) | bit(2) | bit(3) | bit(4) | bit(5) | bit(6) | bit(7)
+    };
+    let (parts, rest) = bits.as_chunks_mut::<LANES>();
+    let begun = parts.len() * LANES;
+    let whole = masks.map(|mask| mask.as_chunks::<LANES>().0);
+    for (i, part) in parts.iter_mut().enumerate() {
+        if whole.iter().any(|mask| mask.len() <= i) {
+            return;
+        }
+        let masks = whole.map(|mask| &mask[i]);
+        masks.iter().for_each(|mask| prefetch_run(&mask[..], 4));
+        for l in 0..LANES {
+            part[l] |= joined(masks.map(|mask| mask[l]));
+        }
     }
-    for plane in rest {
-        join_some(&[plane], any);
+    for (i, byte) in rest.iter_mut().enumerate() {
+        *byte |= joined(masks.map(|mask| mask.get(begun + i).copied().unwrap_or(0)));
     }
 }
 
+/// Joins bytes by OR.
 #[inline(always)]
-fn join_some<const M: usize>(planes: &[&[u8]; M], any: &mut [u8]) {
-    if planes.iter().any(|plane| plane.len() < any.len()) {
-        return;
-    }
-    planes.iter().for_each(|plane| prefetch(plane));
-    let planes = planes.map(|plane| &plane[..any.len()]);
-    for i in 0..any.len() {
-        let mut byte = any[i];
-        for plane in planes {
-            byte |= plane[i];
-        }
-        any[i] = byte;
+pub fn join_bytes(bytes: &[u8], any: &mut [u8]) {
+    for (to, from) in any.iter_mut().zip(bytes) {
+        *to |= *from;
     }
 }
 
@@ -39,6 +44,14 @@ pub fn mark_masked(mask: &[u8], marks: &mut Row<u8>) {
     let Some(mask) = mask.first_chunk::<LANES>() else { return };
     for l in 0..LANES {
         marks.0[l] |= u8::from(mask[l] != 0);
+    }
+}
+
+/// Takes the marks of one row away from another.
+#[inline(always)]
+pub fn clear_marks(these: &Row<u8>, marks: &mut Row<u8>) {
+    for l in 0..LANES {
+        marks.0[l] &= !these.0[l];
     }
 }
 
@@ -58,6 +71,18 @@ pub fn drop_infinite<T: Work>(rows: &mut [Row<T>], w: usize) {
             row.0[l] = if row.0[l].is_finite() { row.0[l] } else { T::NAN };
         }
     }
+}
+
+/// Whether some sample is not finite.
+#[inline(always)]
+pub fn any_infinite<T: Work>(rows: &[Row<T>], w: usize) -> bool {
+    let mut any = 0_u32;
+    for row in rows {
+        for l in 0..lanes(w) {
+            any |= u32::from(!row.0[l].is_finite());
+        }
+    }
+    any != 0
 }
 
 /// Drops the samples that are absent from `other`.

@@ -38,8 +38,8 @@ pub(crate) struct Columns {
     flags: Vec<Row<u32>>,
 }
 
-/// The bytes of a block of every plane, on the way through a run of blocks that follow each other
-/// everywhere.
+/// The bytes of every plane, where they follow each other everywhere: of a run of blocks, or of one
+/// of these.
 #[derive(Default)]
 pub(crate) struct Bytes<'a> {
     pub pixels: Vec<&'a [u8]>,
@@ -47,8 +47,8 @@ pub(crate) struct Bytes<'a> {
     variances: Vec<&'a [u8]>,
     /// The same; those of a frame without flags are empty.
     flags: Vec<&'a [u8]>,
-    /// What follows of all these, in that order, and the bytes of a block of it.
-    rest: Vec<(&'a [u8], usize)>,
+    /// Those of the run, all of the above in that order, and how many of each belong to a block.
+    run: Vec<(&'a [u8], usize)>,
 }
 
 /// One of the views that belong to a plane.
@@ -336,7 +336,7 @@ impl<'a> Bytes<'a> {
         len: usize,
         beside: &Columns,
     ) -> bool {
-        self.rest.clear();
+        self.run.clear();
         let all: [(_, bool, ViewOf<'a>); 3] = [
             (&mut self.pixels, true, |plane| Some(&plane.pixels)),
             (&mut self.variances, !beside.variances.is_empty(), |plane| plane.variance.as_ref()),
@@ -351,17 +351,26 @@ impl<'a> Bytes<'a> {
                     None => Some((&[][..], 0)),
                 };
                 let Some((bytes, size)) = found else { return false };
-                self.rest.push((bytes, size * LANES));
+                self.run.push((bytes, size * LANES));
             }
         }
         true
     }
 
-    /// Goes on to the next block of the run, which has one more.
-    pub fn advance(&mut self) {
-        let blocks = self.pixels.iter_mut().chain(&mut self.variances).chain(&mut self.flags);
-        for (block, (rest, size)) in blocks.zip(&mut self.rest) {
-            (*block, *rest) = rest.split_at_checked(*size).unwrap_or_default();
+    /// Only those of a block of the run.
+    pub fn block(&mut self, number: usize) {
+        self.each(|run, size| run.get(number * size..(number + 1) * size).unwrap_or_default());
+    }
+
+    /// Those of the whole run.
+    pub fn all(&mut self) {
+        self.each(|run, _| run);
+    }
+
+    fn each(&mut self, cut: impl Fn(&'a [u8], usize) -> &'a [u8]) {
+        let bytes = self.pixels.iter_mut().chain(&mut self.variances).chain(&mut self.flags);
+        for (bytes, (run, size)) in bytes.zip(&self.run) {
+            *bytes = cut(run, *size);
         }
     }
 }
@@ -377,7 +386,7 @@ impl Columns {
         }
     }
 
-    /// Copies what belongs to the columns `lanes` of a block to the lanes from `at` on.
+    /// Copies what belongs to the pixels `lanes` of a run to the lanes from `at` on.
     pub fn pick(
         &mut self,
         ops: &Ops<f64>,

@@ -279,9 +279,11 @@ fn pick<A, const SIZE: usize>(
     lanes: &[u16],
     row: &mut [A],
 ) {
-    let Some(block) = raw.as_chunks::<SIZE>().0.first_chunk::<LANES>() else { return };
+    let samples = raw.as_chunks::<SIZE>().0;
     for (to, l) in row.iter_mut().zip(lanes) {
-        *to = value(block[usize::from(*l) % LANES]);
+        if let Some(raw) = samples.get(usize::from(*l)) {
+            *to = value(*raw);
+        }
     }
 }
 

@@ -1,0 +1,93 @@
+//! The masks of a run of pixels, read once: eight of them to a byte.
+
+use crate::job::Job;
+use crate::sample::{Work, LANES};
+
+/// Most pixels of a run, and how many at least: short runs of as many planes as there are frames
+/// would be slow to read.
+const RUN: usize = 4096;
+const SHORT_RUN: usize = 1024;
+
+/// Bytes of the samples of a run, unless it is short: when some are read again, they should be near.
+const NEAR: usize = 1 << 19;
+
+/// Pixels of a run, `bytes` at every pixel.
+pub(crate) fn run_of(bytes: usize) -> usize {
+    (NEAR / bytes.max(1) / LANES * LANES).clamp(SHORT_RUN, RUN)
+}
+
+/// The mask of a frame that has none.
+const NOTHING: &[u8; RUN] = &[0; RUN];
+
+/// Which samples of a run of pixels are masked.
+#[derive(Default)]
+pub(crate) struct Masks {
+    /// The frames that have a mask.
+    frames: Vec<usize>,
+    /// Pixels of the run.
+    len: usize,
+    /// A row of bytes for every eight of these frames, with a bit for each.
+    bits: Vec<u8>,
+    /// All rows joined.
+    any: Vec<u8>,
+}
+
+impl Masks {
+    pub fn new<T: Work>(job: &Job<T>) -> Self {
+        let frames = (0..job.planes.len()).filter(|k| job.planes[*k].mask.is_some()).collect();
+        Self { frames, ..Self::default() }
+    }
+
+    /// Reads `len` pixels from `start` on.
+    pub fn read<T: Work>(&mut self, job: &Job<T>, start: usize, len: usize) {
+        if self.frames.is_empty() {
+            return;
+        }
+        let eights = self.frames.len().div_ceil(8);
+        self.len = len;
+        self.any.resize(len, 0);
+        self.bits.resize(eights * len, 0);
+        self.any.fill(0);
+        self.bits.fill(0);
+        for (frames, bits) in self.frames.chunks(8).zip(self.bits.chunks_exact_mut(len)) {
+            let mut eight = [&NOTHING[..]; 8];
+            for (i, k) in frames.iter().enumerate() {
+                let Some(mask) = &job.planes[*k].mask else { continue };
+                if let Some(run) = mask.run(job.shape, start, len) {
+                    eight[i] = run;
+                    continue;
+                }
+                mask.runs(job.shape, start, len, |offset, bytes| {
+                    let mut one = [&NOTHING[..]; 8];
+                    one[i] = bytes;
+                    job.ops.join_masks(&one, &mut bits[offset..offset + bytes.len()]);
+                });
+            }
+            job.ops.join_masks(&eight, bits);
+            job.ops.join_bytes(bits, &mut self.any);
+        }
+    }
+
+    /// Bytes that are not 0 where a sample is masked, from a pixel of the run on.
+    pub fn any(&self, pixel: usize) -> &[u8] {
+        self.any.get(pixel..).unwrap_or_default()
+    }
+
+    /// Calls `visit` for every frame whose sample is masked at a pixel of the run.
+    pub fn each(&self, pixel: usize, mut visit: impl FnMut(usize)) {
+        if self.any.get(pixel).is_none_or(|any| *any == 0) {
+            return;
+        }
+        // Eight rows at a time: few words have more than one bit, which the processor can foresee.
+        for (rows, frames) in self.bits.chunks(8 * self.len).zip(self.frames.chunks(64)) {
+            let mut bits = 0;
+            for (i, row) in rows.chunks_exact(self.len).enumerate() {
+                bits |= u64::from(row[pixel]) << (8 * i);
+            }
+            while bits != 0 {
+                visit(frames[bits.trailing_zeros() as usize]);
+                bits &= bits - 1;
+            }
+        }
+    }
+}
