@@ -8,7 +8,7 @@ use crate::load::{
     drop_masked, load, load_masks, load_weights, prepare, transform, Place, Scratch, BLOCKS,
 };
 use crate::look::Look;
-use crate::masks::{run_of, Masks};
+use crate::masks::{are_kept, run_of, Masks};
 use crate::outputs::{Outputs, Product, Spots};
 use crate::propagate::{all_flags, gather_flags, Beside, Bytes, Columns};
 use crate::reject::{self, sample_flags, Report};
@@ -36,6 +36,10 @@ struct Worker<'a, 'o, T: Work> {
     kit: Kit<'a, T>,
     stack: Vec<Row<T>>,
     scratch: Scratch<T>,
+    /// The masks of pixels that are loaded.
+    masks: Masks,
+    /// Most pixels of a run.
+    run: usize,
     report: Report,
 }
 
@@ -44,12 +48,15 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
         let frames = job.planes.len();
         let counts = outputs.wants(Product::NRejectedLow) || outputs.wants(Product::NRejectedHigh);
         // Where steps judge what others reject too, counting needs to know every sample's side.
+        let kept = are_kept(job, &outputs);
         let sides = counts && job.plan.independent && (job.masked || job.plan.steps.len() > 1);
         Self {
             job,
             kit: Kit::new(job.ops, job.wide, &job.network),
             stack: vec![Row::filled(T::NAN); frames * BLOCKS],
-            scratch: Scratch::new(job, outputs.wants(Product::MaskThresh)),
+            scratch: Scratch::new(job, kept, outputs.wants(Product::MaskThresh)),
+            masks: Masks::new(job),
+            run: run_of(job.planes.iter().map(|plane| plane.pixels.dtype().size()).sum()),
             report: Report::new(frames, outputs.wants(Product::SampleFlags), sides),
             outputs,
         }
@@ -63,13 +70,12 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
         let mut pending = [(); 2].map(|()| Pending::new(job, &self.outputs));
         let mut marked = [const { Vec::new() }; 2];
         let (mut bytes, mut masks) = (Bytes::default(), Masks::new(job));
-        let most = run_of(job.planes.iter().map(|plane| plane.pixels.dtype().size()).sum());
         let mut at = 0;
         while at < len {
             let lead = job.lead(start + at).min(len - at);
             // Masks are read and constants written for many pixels at a time: short runs of as many
             // planes as there are frames would be slow.
-            let run = most.min(len - at).min(job.shape.left(start + at)) / LANES * LANES;
+            let run = self.run.min(len - at).min(job.shape.left(start + at)) / LANES * LANES;
             let found = [run, LANES].into_iter().find(|run| {
                 lead == 0
                     && (LANES..=len - at).contains(run)
@@ -91,7 +97,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
                     self.load(start, at + first, LANES);
                     continue;
                 }
-                job.ops.mark_masked(masks.any(first), &mut seen.absent);
+                masks.mark(job.ops, first, LANES, &mut seen.absent);
                 self.show(direct, &bytes, &look, &mut seen, at + first);
                 job.ops.clear_marks(&seen.absent, &mut seen.marks);
                 for (marked, marks) in marked.iter_mut().zip([&seen.marks, &seen.absent]) {
@@ -185,8 +191,12 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
     fn load(&mut self, start: usize, at: usize, len: usize) {
         let frames = self.job.planes.len();
         let end = at + len;
+        let first = at;
         for at in (at..end).step_by(LANES * BLOCKS) {
             let here = (end - at).min(LANES * BLOCKS);
+            if (at - first).is_multiple_of(self.run) {
+                self.masks.read(self.job, start + at, self.run.min(end - at));
+            }
             let mut stack = std::mem::take(&mut self.stack);
             let infinite = load(self.job, start + at, here, &mut stack);
             for ((v, not_finite), at) in
@@ -196,7 +206,8 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
                 let place = Place { start: start + at, len, spots: Spots::Run(at, len) };
                 self.report.reset();
                 if self.job.masked {
-                    load_masks(self.job, place.start, len, &mut self.scratch);
+                    let masks = (&self.masks, (at - first) % self.run);
+                    load_masks(self.job, masks, place, v, &mut self.scratch);
                 }
                 let (absent, premasked) = prepare(
                     self.job,
@@ -232,7 +243,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
             scratch.used.clear();
             scratch.used.extend_from_slice(v);
             if premasked {
-                drop_masked(kit, &mut scratch.used, &scratch.masks, w);
+                drop_masked(kit, &mut scratch.used, &scratch.masks);
             }
             let any = absent;
             for (i, step) in plan.steps.iter().enumerate() {
@@ -306,10 +317,8 @@ impl<T: Work> Pending<T> {
     fn new(job: &Job<T>, outputs: &Outputs) -> Self {
         let frames = job.planes.len();
         let columns = vec![Row::filled(T::ZERO); frames];
-        // Who judges masked samples, or says more of them than that they are not used?
-        let told = [Product::SampleFlags, Product::MaskThresh].iter().any(|p| outputs.wants(*p));
-        let rows = job.masked && (told || job.plan.independent || job.spoils);
-        let masks = if rows { vec![Row::filled(0); frames] } else { Vec::new() };
+        let kept = are_kept(job, outputs);
+        let masks = if kept { vec![Row::filled(0); frames] } else { Vec::new() };
         Self {
             masks,
             masked: Row::filled(0),

@@ -198,7 +198,9 @@ operations! {
     /// Takes marks away.
     fn clear_marks(these: &Row<u8>, marks: &mut Row<u8>);
     /// Drops masked samples.
-    fn drop_masked(row: &mut Row<T>, mask: &Row<u8>, w: usize);
+    fn drop_masked(row: &mut Row<T>, bytes: &[u8], bit: u8);
+    /// Copies one mask out of several.
+    fn copy_mask(bytes: &[u8], bit: u8, row: &mut Row<u8>);
     /// Drops infinite samples.
     fn drop_infinite(rows: &mut [Row<T>], w: usize);
     /// Whether there are infinite samples.

@@ -63,6 +63,11 @@ impl<'a, T: Work> Job<'a, T> {
         }
     }
 
+    /// Whether masked samples are judged like others.
+    pub fn judges_masked(&self) -> bool {
+        self.plan.independent || self.plan.ivar || self.spoils
+    }
+
     /// Pixels from `start` to where the first plane reaches a cache line: reading whole lines of
     /// many planes is quicker.
     pub fn lead(&self, start: usize) -> usize {

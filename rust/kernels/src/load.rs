@@ -2,6 +2,7 @@
 
 use crate::estimate::Kit;
 use crate::job::Job;
+use crate::masks::Masks;
 use crate::outputs::Spots;
 use crate::prefetch::prefetch;
 use crate::propagate::load_reals;
@@ -18,6 +19,7 @@ pub(crate) struct Scratch<T> {
     /// What independent steps leave, and what one of them leaves.
     pub used: Vec<Row<T>>,
     pub judged: Vec<Row<T>>,
+    /// The masks, if they are kept.
     pub masks: Vec<Row<u8>>,
     /// Not 0 for the lanes with masked samples.
     pub masked: Row<u8>,
@@ -26,13 +28,13 @@ pub(crate) struct Scratch<T> {
 }
 
 impl<T: Work> Scratch<T> {
-    pub fn new(job: &Job<T>, with_outside: bool) -> Self {
+    pub fn new(job: &Job<T>, with_masks: bool, with_outside: bool) -> Self {
         let frames = job.planes.len();
         Self {
             dense: Vec::new(),
             used: Vec::new(),
             judged: Vec::new(),
-            masks: if job.masked { vec![Row::filled(0); frames] } else { Vec::new() },
+            masks: if with_masks { vec![Row::filled(0); frames] } else { Vec::new() },
             masked: Row::filled(0),
             weights: if job.weighted { vec![Row::filled(0.0); frames] } else { Vec::new() },
             outside: if with_outside { vec![Row::filled(0); frames] } else { Vec::new() },
@@ -118,7 +120,7 @@ pub(crate) fn prepare<T: Work>(
     let mut absent = screen(job, place, v, not_finite, scratch, report);
     let premasked = job.masked && note_masks(place.len, scratch, report);
     if premasked && !job.plan.independent {
-        drop_masked(kit, v, &scratch.masks, w);
+        drop_masked(kit, v, &scratch.masks);
         absent = true;
     }
     if job.scaled && !job.plan.transform_after {
@@ -168,33 +170,35 @@ pub(crate) fn screen<T: Work>(
     absent
 }
 
-pub(crate) fn drop_masked<T: Work>(kit: &Kit<T>, v: &mut [Row<T>], masks: &[Row<u8>], w: usize) {
+/// Drops the masked samples, where the masks are kept; the others are gone.
+pub(crate) fn drop_masked<T: Work>(kit: &Kit<T>, v: &mut [Row<T>], masks: &[Row<u8>]) {
     for (row, mask) in v.iter_mut().zip(masks) {
-        kit.ops.drop_masked(row, mask, w);
+        kit.ops.drop_masked(row, &mask.0, 1);
     }
 }
 
-/// Loads the masks of a block, and the weights if a sample without one is masked too.
+/// Loads the masks of a block, which begins with a pixel of a run of which they were read, or drops
+/// the masked samples if masks are not kept. Also loads the weights if a sample without one is
+/// masked too.
 pub(crate) fn load_masks<T: Work>(
     job: &Job<T>,
-    start: usize,
-    len: usize,
+    (masks, pixel): (&Masks, usize),
+    place: Place,
+    v: &mut [Row<T>],
     scratch: &mut Scratch<T>,
 ) {
-    for (plane, row) in job.planes.iter().zip(&mut scratch.masks) {
-        *row = Row::filled(0);
-        let Some(view) = &plane.mask else { continue };
-        view.runs(job.shape, start, len, |offset, bytes| {
-            row.0[offset..offset + bytes.len()].copy_from_slice(bytes);
-        });
-    }
-    if let Some(propagation) = job.propagation.as_ref().filter(|_| job.plan.ivar) {
-        let (weights, masks) = (&mut scratch.weights, &mut scratch.masks);
-        propagation.inverse_variances(job.wide, start, len, weights, masks);
-    }
     scratch.masked = Row::filled(0);
-    for row in &scratch.masks {
-        job.ops.mark_masked(&row.0, &mut scratch.masked);
+    masks.mark(job.ops, pixel, place.len, &mut scratch.masked);
+    if scratch.masks.is_empty() {
+        return masks.drop(job.ops, pixel, place.len, v);
+    }
+    masks.copy(job.ops, pixel, place.len, &mut scratch.masks);
+    if let Some(propagation) = job.propagation.as_ref().filter(|_| job.plan.ivar) {
+        let (weights, rows) = (&mut scratch.weights, &mut scratch.masks);
+        propagation.inverse_variances(job.wide, place.start, place.len, weights, rows);
+        for row in &scratch.masks {
+            job.ops.mark_masked(&row.0, &mut scratch.masked);
+        }
     }
 }
 

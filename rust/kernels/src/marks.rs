@@ -41,9 +41,8 @@ pub fn join_bytes(bytes: &[u8], any: &mut [u8]) {
 /// Marks the lanes whose mask byte is not zero.
 #[inline(always)]
 pub fn mark_masked(mask: &[u8], marks: &mut Row<u8>) {
-    let Some(mask) = mask.first_chunk::<LANES>() else { return };
-    for l in 0..LANES {
-        marks.0[l] |= u8::from(mask[l] != 0);
+    for (mark, byte) in marks.0.iter_mut().zip(mask) {
+        *mark |= u8::from(*byte != 0);
     }
 }
 
@@ -55,11 +54,19 @@ pub fn clear_marks(these: &Row<u8>, marks: &mut Row<u8>) {
     }
 }
 
-/// Drops the samples whose mask byte is not zero.
+/// Drops the samples of one frame in whose byte `bit` is set.
 #[inline(always)]
-pub fn drop_masked<T: Work>(row: &mut Row<T>, mask: &Row<u8>, w: usize) {
-    for l in 0..lanes(w) {
-        row.0[l] = if mask.0[l] != 0 { T::NAN } else { row.0[l] };
+pub fn drop_masked<T: Work>(row: &mut Row<T>, bytes: &[u8], bit: u8) {
+    for (x, byte) in row.0.iter_mut().zip(bytes) {
+        *x = if byte & bit != 0 { T::NAN } else { *x };
+    }
+}
+
+/// 1 where `bit` is set.
+#[inline(always)]
+pub fn copy_mask(bytes: &[u8], bit: u8, row: &mut Row<u8>) {
+    for (to, byte) in row.0.iter_mut().zip(bytes) {
+        *to = u8::from(byte & bit != 0);
     }
 }
 

@@ -1,7 +1,9 @@
 //! The masks of a run of pixels, read once: eight of them to a byte.
 
+use crate::dispatch::Ops;
 use crate::job::Job;
-use crate::sample::{Work, LANES};
+use crate::outputs::{Outputs, Product};
+use crate::sample::{Row, Work};
 
 /// Most pixels of a run, and how many at least: short runs of as many planes as there are frames
 /// would be slow to read.
@@ -13,11 +15,18 @@ const NEAR: usize = 1 << 19;
 
 /// Pixels of a run, `bytes` at every pixel.
 pub(crate) fn run_of(bytes: usize) -> usize {
-    (NEAR / bytes.max(1) / LANES * LANES).clamp(SHORT_RUN, RUN)
+    (NEAR / bytes.max(1) / SHORT_RUN * SHORT_RUN).clamp(SHORT_RUN, RUN)
 }
 
 /// The mask of a frame that has none.
 const NOTHING: &[u8; RUN] = &[0; RUN];
+
+/// Whether masks have to be known until the end, and not only which samples are left: somebody
+/// judges masked samples, too, or says more of them than that they are not used.
+pub(crate) fn are_kept<T: Work>(job: &Job<T>, outputs: &Outputs) -> bool {
+    let told = [Product::SampleFlags, Product::MaskThresh].iter().any(|p| outputs.wants(*p));
+    job.masked && (told || job.judges_masked())
+}
 
 /// Which samples of a run of pixels are masked.
 #[derive(Default)]
@@ -68,9 +77,31 @@ impl Masks {
         }
     }
 
-    /// Bytes that are not 0 where a sample is masked, from a pixel of the run on.
-    pub fn any(&self, pixel: usize) -> &[u8] {
-        self.any.get(pixel..).unwrap_or_default()
+    /// Drops the masked samples of `len` pixels from one of the run on, which are a block.
+    pub fn drop<T: Work>(&self, ops: &Ops<T>, pixel: usize, len: usize, v: &mut [Row<T>]) {
+        self.each_row(pixel, len, |k, bits, bit| ops.drop_masked(&mut v[k], bits, bit));
+    }
+
+    /// Copies the masks of such a block, as rows of bytes.
+    pub fn copy<T: Work>(&self, ops: &Ops<T>, pixel: usize, len: usize, rows: &mut [Row<u8>]) {
+        rows.iter_mut().for_each(|row| row.0.fill(0));
+        self.each_row(pixel, len, |k, bits, bit| ops.copy_mask(bits, bit, &mut rows[k]));
+    }
+
+    /// Calls `visit` for every frame with masked samples in a block, with its bit in the bytes.
+    fn each_row(&self, pixel: usize, len: usize, mut visit: impl FnMut(usize, &[u8], u8)) {
+        for (frames, row) in self.frames.chunks(8).zip(self.bits.chunks_exact(self.len.max(1))) {
+            let bytes = &row[pixel..pixel + len];
+            let any = bytes.iter().fold(0, |any, byte| any | byte);
+            for (i, k) in frames.iter().enumerate().filter(|(i, _)| any & 1 << i != 0) {
+                visit(*k, bytes, 1 << i);
+            }
+        }
+    }
+
+    /// Marks the lanes of such a block with masked samples.
+    pub fn mark<T: Work>(&self, ops: &Ops<T>, pixel: usize, len: usize, marks: &mut Row<u8>) {
+        ops.mark_masked(self.any.get(pixel..pixel + len).unwrap_or_default(), marks);
     }
 
     /// Calls `visit` for every frame whose sample is masked at a pixel of the run.

@@ -3,6 +3,7 @@
 use crate::estimate::Kit;
 use crate::job::Job;
 use crate::load::{load, load_masks, prepare, Place, Scratch, BLOCKS};
+use crate::masks::Masks;
 use crate::outputs::Spots;
 use crate::plan::{Center, Clip, Level, Rule, Step};
 use crate::reject::{self, Report, Settled};
@@ -37,7 +38,8 @@ pub(crate) fn pool_line<T: Work>(job: &Job<T>, i: usize, start: usize, line: usi
     let levels = levels.as_deref().unwrap_or(&[Level::SAME]);
     let mut kit = Kit::new(job.ops, job.wide, &job.network);
     let mut stack = vec![Row::filled(T::NAN); job.planes.len() * BLOCKS];
-    let mut scratch = Scratch::new(job, false);
+    let mut scratch = Scratch::new(job, job.masked && job.judges_masked(), false);
+    let mut masks = Masks::new(job);
     let mut report = Report::new(0, false, false);
     let (mut total, mut samples) = (0.0, 0_u64);
     for at in (start..start + line).step_by(LANES) {
@@ -48,7 +50,8 @@ pub(crate) fn pool_line<T: Work>(job: &Job<T>, i: usize, start: usize, line: usi
         let v = &mut stack[..job.planes.len()];
         report.reset();
         if job.masked {
-            load_masks(job, place.start, place.len, &mut scratch);
+            masks.read(job, place.start, place.len);
+            load_masks(job, (&masks, 0), place, v, &mut scratch);
         }
         let (mut absent, _) = prepare(job, place, v, not_finite, &kit, &mut scratch, &mut report);
         if !job.plan.independent {
