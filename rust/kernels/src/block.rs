@@ -171,7 +171,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
             }
             std::mem::swap(&mut self.scratch.masks, &mut pending.masks);
             self.scratch.masked = pending.masked;
-            let odd = self.job.ops.any_infinite(&pending.columns, LANES);
+            let odd = self.job.ops.any_infinite(&pending.columns);
             let place = Place { start: 0, len, spots: Spots::Each(&pending.spots) };
             self.report.reset();
             let v = &mut pending.columns;

@@ -203,8 +203,8 @@ operations! {
     fn copy_mask(bytes: &[u8], bit: u8, row: &mut Row<u8>);
     /// Drops infinite samples.
     fn drop_infinite(rows: &mut [Row<T>], w: usize);
-    /// Whether there are infinite samples.
-    fn any_infinite(rows: &[Row<T>], w: usize) -> bool;
+    /// Whether some sample is not finite.
+    fn any_infinite(rows: &[Row<T>]) -> bool;
     /// Drops samples that another stack lacks.
     fn drop_absent(rows: &mut [Row<T>], other: &[Row<T>], w: usize);
     /// Marks lanes where two rows are equal.
@@ -216,9 +216,12 @@ operations! {
     /// Adds the numbers of samples outside bounds.
     fn count_outside(rows: &[Row<T>], w: usize, low: &Row<T>, high: &Row<T>,
         below: &mut Row<u32>, above: &mut Row<u32>);
-    /// Counts samples far from the median.
-    fn count_far(rows: &[Row<T>], w: usize, median: &Row<f64>, unit: &Row<f64>,
-        limits: (f64, f64), below: &mut Row<u32>, above: &mut Row<u32>, near: &mut Row<u8>);
+    /// Drops samples outside bounds and adds their numbers.
+    fn drop_counted(rows: &mut [Row<T>], w: usize, low: &Row<T>, high: &Row<T>,
+        below: &mut Row<u32>, above: &mut Row<u32>);
+    /// Bounds of the samples less than so many units from the median.
+    fn near_bounds(median: &Row<f64>, unit: &Row<f64>, limits: (f64, f64),
+        low: &mut Row<T>, high: &mut Row<T>, vague: &mut Row<u8>);
     /// Counts samples.
     fn count(rows: &[Row<T>], w: usize, n: &mut Row<u32>);
     /// Sums samples.

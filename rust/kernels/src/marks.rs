@@ -82,14 +82,14 @@ pub fn drop_infinite<T: Work>(rows: &mut [Row<T>], w: usize) {
 
 /// Whether some sample is not finite.
 #[inline(always)]
-pub fn any_infinite<T: Work>(rows: &[Row<T>], w: usize) -> bool {
-    let mut any = 0_u32;
+pub fn any_infinite<T: Work>(rows: &[Row<T>]) -> bool {
+    let mut any = Row::filled(0_u8);
     for row in rows {
-        for l in 0..lanes(w) {
-            any |= u32::from(!row.0[l].is_finite());
+        for l in 0..LANES {
+            any.0[l] |= u8::from(!row.0[l].is_finite());
         }
     }
-    any != 0
+    any.0.iter().fold(0, |all, any| all | any) != 0
 }
 
 /// Drops the samples that are absent from `other`.
@@ -161,37 +161,77 @@ pub fn count_outside<T: Work>(
     }
 }
 
-/// Adds the numbers of samples at least `limits` units below and above the median; marks the lanes
-/// where rounding may decide. A sample counts once, as below.
+/// The same for samples that are then dropped.
 #[inline(always)]
-pub fn count_far<T: Work>(
-    rows: &[Row<T>],
+pub fn drop_counted<T: Work>(
+    rows: &mut [Row<T>],
     w: usize,
+    low: &Row<T>,
+    high: &Row<T>,
+    below: &mut Row<u32>,
+    above: &mut Row<u32>,
+) {
+    let (fours, rest) = rows.as_chunks_mut::<4>();
+    for four in fours {
+        drop_some(four, w, low, high, below, above);
+    }
+    for row in rest {
+        drop_some(std::array::from_mut(row), w, low, high, below, above);
+    }
+}
+
+/// The same for some rows, so that counts are loaded and stored less often.
+#[inline(always)]
+fn drop_some<T: Work, const M: usize>(
+    rows: &mut [Row<T>; M],
+    w: usize,
+    low: &Row<T>,
+    high: &Row<T>,
+    below: &mut Row<u32>,
+    above: &mut Row<u32>,
+) {
+    for l in 0..lanes(w) {
+        let (mut down, mut up) = (below.0[l], above.0[l]);
+        for row in rows.iter_mut() {
+            let x = row.0[l];
+            let (under, over) = (x < low.0[l], x > high.0[l]);
+            down += u32::from(under);
+            up += u32::from(over & !under);
+            row.0[l] = if under | over { T::NAN } else { x };
+        }
+        (below.0[l], above.0[l]) = (down, up);
+    }
+}
+
+/// Bounds of the samples that are less than `limits` units below and above the median: the distance
+/// of larger samples is no less, also when it is rounded, so that there is one largest sample too
+/// far below, and one smallest sample too far above. Marks the lanes where these were not found.
+/// Nothing is too far where the unit is 0 or undefined.
+#[inline(always)]
+pub fn near_bounds<T: Work>(
     median: &Row<f64>,
     unit: &Row<f64>,
     limits: (f64, f64),
-    below: &mut Row<u32>,
-    above: &mut Row<u32>,
-    near: &mut Row<u8>,
+    low: &mut Row<T>,
+    high: &mut Row<T>,
+    vague: &mut Row<u8>,
 ) {
-    let (mut down, mut up) = (Row::filled(0.0), Row::filled(0.0));
-    for l in 0..lanes(w) {
-        (down.0[l], up.0[l]) = (limits.0 * unit.0[l], limits.1 * unit.0[l]);
-    }
-    let slack = 1e-14;
-    for row in rows {
-        for l in 0..lanes(w) {
-            let x = row.0[l].f64();
-            let d = x - median.0[l];
-            let here = x.is_finite();
-            let under = here & (-d >= down.0[l]);
-            let over = here & (d >= up.0[l]) & !under;
-            below.0[l] += u32::from(under);
-            above.0[l] += u32::from(over);
-            let close = ((-d - down.0[l]).abs() <= slack * down.0[l])
-                | ((d - up.0[l]).abs() <= slack * up.0[l]);
-            near.0[l] |= u8::from(close);
-        }
+    for l in 0..LANES {
+        let (c, unit) = (median.0[l], unit.0[l]);
+        let below = |x: T| -((x.f64() - c) / unit) >= limits.0;
+        let above = |x: T| (x.f64() - c) / unit >= limits.1;
+        let a = T::down(c - limits.0 * unit);
+        let b = T::up(c + limits.1 * unit);
+        // Of two neighbours one is too far, and the other is not.
+        let (gone, end) = (below(a), above(b));
+        let bottom = if gone { a.next() } else { a };
+        let top = if end { b.previous() } else { b };
+        let found = (below(if gone { bottom } else { a.previous() }) != gone)
+            & (above(if end { top } else { b.next() }) != end);
+        let judged = unit > 0.0;
+        low.0[l] = if judged { bottom } else { T::NEG_INFINITY };
+        high.0[l] = if judged { top } else { T::INFINITY };
+        vague.0[l] = u8::from(judged & !found);
     }
 }
 

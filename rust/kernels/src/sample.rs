@@ -125,6 +125,10 @@ macro_rules! convert {
             fn up(bound: f64) -> Self;
             /// The largest value not above `bound`.
             fn down(bound: f64) -> Self;
+            /// The next larger value.
+            fn next(self) -> Self;
+            /// The next smaller value.
+            fn previous(self) -> Self;
         }
     };
 }
@@ -162,6 +166,14 @@ impl Work for f64 {
     #[inline(always)]
     fn down(bound: f64) -> Self {
         bound
+    }
+    #[inline(always)]
+    fn next(self) -> Self {
+        beside_f64(self, 1)
+    }
+    #[inline(always)]
+    fn previous(self) -> Self {
+        beside_f64(self, -1)
     }
 }
 
@@ -208,6 +220,14 @@ impl Work for f32 {
             near
         }
     }
+    #[inline(always)]
+    fn next(self) -> Self {
+        beside(self, 1)
+    }
+    #[inline(always)]
+    fn previous(self) -> Self {
+        beside(self, -1)
+    }
 }
 
 /// The next float above (`step` = 1) or below (-1); without branches, unlike `next_up`.
@@ -217,6 +237,15 @@ fn beside(x: f32, step: i32) -> f32 {
     let away = if bits < 0 { -step } else { step };
     let zero = if step > 0 { 1_i32 } else { i32::MIN | 1 };
     f32::from_bits(if x == 0.0 { zero } else { bits.wrapping_add(away) } as u32)
+}
+
+/// The same for doubles.
+#[inline(always)]
+fn beside_f64(x: f64, step: i64) -> f64 {
+    let bits = x.to_bits() as i64;
+    let away = if bits < 0 { -step } else { step };
+    let zero = if step > 0 { 1_i64 } else { i64::MIN | 1 };
+    f64::from_bits(if x == 0.0 { zero } else { bits.wrapping_add(away) } as u64)
 }
 
 /// What a sample is while it is compared with others: the number itself, or a 16-bit integer, of

@@ -100,10 +100,7 @@ pub(crate) fn apply<T: Work>(
             let wanted = known == Some(step.center);
             Some(reject::clip(kit, step, v, w, absent, dense, report, pooled, wanted))
         }
-        Step::PClip(step) => {
-            reject::pclip(kit, step, v, w, absent, report);
-            None
-        }
+        Step::PClip(step) => Some(reject::pclip(kit, step, v, w, absent, report)),
         Step::Extrema(step) => Some(reject::extrema(kit, step, v, w, absent, report)),
         Step::Range(step) => {
             reject::range(kit, step, v, w, absent, report);

@@ -86,7 +86,7 @@ fn drop_alike<T: Work>(
 
 /// Drops the `low` lowest and `high` highest of the `n` samples of every lane, whose order
 /// statistics `kit.sorted` has just found.
-pub(super) fn drop_ranks<T: Work>(
+fn drop_ranks<T: Work>(
     kit: &Kit<T>,
     v: &mut [Row<T>],
     w: usize,
