@@ -97,7 +97,7 @@ macro_rules! operations {
         load: { $($loader:ident),* }
         $( $(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)?; )*
     ) => {
-        type Load<T> = unsafe fn(&[u8], &mut [T], u64) -> bool;
+        type Load<T> = unsafe fn(&[u8], &mut [T], u64);
         type MiddlePair<T> = unsafe fn(&[Row<T>], usize, bool, &mut Row<T>, &mut Row<T>);
         type Sort<T> = unsafe fn(&[Row<T>], usize, &mut [Row<T>]);
 
@@ -168,7 +168,7 @@ macro_rules! operations {
                     #[$feature]
                     pub unsafe fn $loader<T: Work, const BIG: bool>(
                         raw: &[u8], row: &mut [T], flip: u64,
-                    ) -> bool {
+                    ) {
                         load::$loader::<T, BIG>(raw, row, flip)
                     }
                 )*
@@ -314,7 +314,7 @@ impl<T: Work> Ops<T> {
 
     /// Reads raw samples; see [`crate::sample::load`].
     #[inline]
-    pub fn load(&self, dtype: usize, big: bool, raw: &[u8], row: &mut [T], flip: u64) -> bool {
+    pub fn load(&self, dtype: usize, big: bool, raw: &[u8], row: &mut [T], flip: u64) {
         // SAFETY: as above.
         unsafe { (self.load[dtype][usize::from(big)])(raw, row, flip) }
     }

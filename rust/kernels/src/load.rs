@@ -62,7 +62,7 @@ pub(crate) fn load<T: Work>(
     stack: &mut [Row<T>],
 ) -> [bool; BLOCKS] {
     let frames = job.planes.len();
-    let mut infinite = [false; BLOCKS];
+    let (mut infinite, mut reals) = ([false; BLOCKS], false);
     for (k, plane) in job.planes.iter().enumerate() {
         let (view, stored) = (&plane.pixels, plane.pixels.dtype());
         let (dtype, flip) = match plane.fits {
@@ -70,6 +70,7 @@ pub(crate) fn load<T: Work>(
             _ => (stored, 0),
         };
         let scaling = plane.fits.filter(|fits| !fits.is_plain());
+        reals |= scaling.is_some() || !stored.is_integer();
         let mut covered = [0; BLOCKS];
         if view.is_placed() {
             (0..BLOCKS).for_each(|block| stack[block * frames + k] = Row::filled(T::NAN));
@@ -82,7 +83,7 @@ pub(crate) fn load<T: Work>(
                 let here = (LANES - lane).min(rest.len() / stored.size());
                 let (bytes, others) = rest.split_at(here * stored.size());
                 let to = &mut stack[block * frames + k].0[lane..lane + here];
-                infinite[block] |= match scaling {
+                match scaling {
                     Some(fits) => fits.load(bytes, dtype, view.big_endian(), to),
                     None => job.ops.load(dtype as usize, view.big_endian(), bytes, to, flip),
                 };
@@ -100,6 +101,12 @@ pub(crate) fn load<T: Work>(
             for lane in &mut stack[len / LANES * frames + k].0[beside] {
                 *lane = T::convert(0_u8);
             }
+        }
+    }
+    if reals {
+        for (infinite, v) in infinite.iter_mut().zip(stack.chunks(frames)).take(len.div_ceil(LANES))
+        {
+            *infinite |= job.ops.any_infinite(v);
         }
     }
     infinite

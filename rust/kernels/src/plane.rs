@@ -266,11 +266,9 @@ impl FitsScaling {
     }
 
     /// Reads raw samples as physical values, in the precision in which astropy scales them: single
-    /// for 8 and 16-bit integers and single floats, double for the others. Returns whether any
-    /// sample is NaN or infinite.
-    pub(crate) fn load<T: Work>(&self, raw: &[u8], dtype: DType, big: bool, row: &mut [T]) -> bool {
+    /// for 8 and 16-bit integers and single floats, double for the others.
+    pub(crate) fn load<T: Work>(&self, raw: &[u8], dtype: DType, big: bool, row: &mut [T]) {
         let single = matches!(dtype, DType::U8 | DType::I8 | DType::U16 | DType::I16 | DType::F32);
-        let mut absent = false;
         for (to, from) in row.iter_mut().zip(raw.chunks_exact(dtype.size())) {
             let (integer, real) = raw_value(from, dtype, big);
             let physical = if dtype.is_integer() && self.blank == Some(integer) {
@@ -294,11 +292,8 @@ impl FitsScaling {
                 }
                 value
             };
-            let value = T::convert(physical);
-            *to = value;
-            absent |= !value.is_finite();
+            *to = T::convert(physical);
         }
-        absent
     }
 }
 

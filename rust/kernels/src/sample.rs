@@ -409,20 +409,19 @@ impl Key for i16 {
 }
 
 /// Reads raw samples into a workspace row; `flip` is XORed into every integer before conversion
-/// (see [`DType::sign_bit`]). Returns whether any sample is NaN or infinite.
+/// (see [`DType::sign_bit`]).
 pub(crate) mod load {
     use super::Work;
 
     macro_rules! integers {
         ($($name:ident: $type:ty, $bits:ty, $size:literal;)*) => {$(
             #[inline(always)]
-            pub fn $name<T: Work, const BIG: bool>(raw: &[u8], row: &mut [T], flip: u64) -> bool {
+            pub fn $name<T: Work, const BIG: bool>(raw: &[u8], row: &mut [T], flip: u64) {
                 for (to, from) in row.iter_mut().zip(raw.as_chunks::<$size>().0) {
                     let bits =
                         if BIG { <$bits>::from_be_bytes(*from) } else { <$bits>::from_le_bytes(*from) };
                     *to = T::convert((bits ^ flip as $bits) as $type);
                 }
-                false
             }
         )*};
     }
@@ -440,16 +439,12 @@ pub(crate) mod load {
     macro_rules! floats {
         ($($name:ident: $type:ty, $size:literal;)*) => {$(
             #[inline(always)]
-            pub fn $name<T: Work, const BIG: bool>(raw: &[u8], row: &mut [T], _flip: u64) -> bool {
-                let mut absent = 0_u32;
+            pub fn $name<T: Work, const BIG: bool>(raw: &[u8], row: &mut [T], _flip: u64) {
                 for (to, from) in row.iter_mut().zip(raw.as_chunks::<$size>().0) {
-                    let value = T::convert(
+                    *to = T::convert(
                         if BIG { <$type>::from_be_bytes(*from) } else { <$type>::from_le_bytes(*from) },
                     );
-                    *to = value;
-                    absent |= u32::from(!value.is_finite());
                 }
-                absent != 0
             }
         )*};
     }

@@ -11,6 +11,7 @@ use crate::sample::{DType, Row, LANES};
 use crate::{combine, Buffer, Outputs, Product};
 
 mod looks;
+mod masks;
 mod propagation;
 
 /// A value with all that is known about it.

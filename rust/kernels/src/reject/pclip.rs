@@ -75,8 +75,8 @@ pub(crate) fn pclip<T: Work>(
         }
         (below, above) = (Row::filled(0), Row::filled(0));
     }
-    for l in 0..w {
-        report.reject_outside(v, l, l, bottom.0[l], top.0[l]);
+    if report.sides.is_some() {
+        (0..w).for_each(|l| report.reject_outside(v, l, l, bottom.0[l], top.0[l]));
     }
     kit.ops.drop_counted(v, w, &bottom, &top, &mut below, &mut above);
     for l in 0..w {
