@@ -3,7 +3,7 @@
 use crate::estimate::Kit;
 use crate::plan::{Extrema, ExtremaRule, Range};
 use crate::reject::{marked_lanes, Report, Settled, HIGH, LOW};
-use crate::sample::{Row, Work, LANES};
+use crate::sample::{Row, Work};
 
 /// Rejects the lowest and highest samples. Among equal ones the first frames go at the low end and
 /// the last frames at the high end.
@@ -33,107 +33,71 @@ pub(crate) fn extrema<T: Work>(
         (low, high.min(here - low))
     };
     kit.sorted(v, w);
-    if !*absent && report.sides.is_none() {
-        return drop_alike(kit, v, w, share(frames), absent, report);
-    }
-    let (mut low, mut high) = ([0_usize; LANES], [0_usize; LANES]);
-    for l in 0..w {
-        (low[l], high[l]) = share(n.0[l] as usize);
-    }
-    drop_ranks(kit, v, w, &n, &low, &high, absent, report)
+    drop_ranks(kit, v, w, &n, share, absent, report)
 }
 
-/// The same as [`drop_ranks`] where all lanes are alike and have all samples.
-fn drop_alike<T: Work>(
-    kit: &Kit<T>,
-    v: &mut [Row<T>],
-    w: usize,
-    (low, high): (usize, usize),
-    absent: &mut bool,
-    report: &mut Report,
-) -> Settled {
-    let end = v.len() - high;
-    let n = Row::filled((end - low) as u32);
-    if low + high == 0 {
-        return Settled { n, center: None };
-    }
-    for l in 0..w {
-        report.n_low.0[l] += low as u32;
-        report.n_high.0[l] += high as u32;
-    }
-    let (mut bottom, mut top) = (Row::filled(T::INFINITY), Row::filled(T::NEG_INFINITY));
-    let mut tied = Row::filled(0);
-    if low < end {
-        (bottom, top) = (kit.rows[low], kit.rows[end - 1]);
-        if low > 0 {
-            kit.ops.mark_equal(&kit.rows[low - 1], &bottom, &mut tied);
-        }
-        if high > 0 {
-            kit.ops.mark_equal(&kit.rows[end], &top, &mut tied);
-        }
-        for l in 0..w {
-            bottom.0[l] = if tied.0[l] != 0 { T::NEG_INFINITY } else { bottom.0[l] };
-            top.0[l] = if tied.0[l] != 0 { T::INFINITY } else { top.0[l] };
-        }
-    }
-    kit.ops.drop_outside(v, w, &bottom, &top);
-    for l in marked_lanes(&tied, w).iter() {
-        drop_tied(kit, v, usize::from(*l), low, high);
-    }
-    *absent = true;
-    Settled { n, center: None }
-}
-
-/// Drops the `low` lowest and `high` highest of the `n` samples of every lane, whose order
-/// statistics `kit.sorted` has just found.
+/// Drops as many of the lowest and highest samples of every lane, whose order statistics
+/// `kit.sorted` has just found, as `share` says of the number that there are.
 fn drop_ranks<T: Work>(
     kit: &Kit<T>,
     v: &mut [Row<T>],
     w: usize,
     n: &Row<u32>,
-    low: &[usize; LANES],
-    high: &[usize; LANES],
+    share: impl Fn(usize) -> (usize, usize),
     absent: &mut bool,
     report: &mut Report,
 ) -> Settled {
-    let mut left = *n;
-    if low[..w].iter().chain(&high[..w]).all(|k| *k == 0) {
-        return Settled { n: left, center: None };
-    }
+    let frames = v.len();
     // The samples kept are those between two order statistics, unless others are equal to these.
-    let (mut bottom, mut top) = (Row::filled(T::NEG_INFINITY), Row::filled(T::INFINITY));
-    let mut tied = Vec::new();
-    for l in 0..w {
-        if low[l] + high[l] == 0 {
-            continue;
+    // Most lanes have all samples: whole rows.
+    let (lowest, highest) = share(frames);
+    let (mut low, mut high) = (Row::filled(lowest as u32), Row::filled(highest as u32));
+    let (mut bottom, mut top) = (Row::filled(T::INFINITY), Row::filled(T::NEG_INFINITY));
+    let mut tied = Row::filled(0);
+    if lowest + highest < frames {
+        let end = frames - highest;
+        (bottom, top) = (kit.rows[lowest], kit.rows[end - 1]);
+        if lowest > 0 {
+            kit.ops.mark_equal(&kit.rows[lowest - 1], &bottom, &mut tied);
         }
-        let end = n.0[l] as usize - high[l];
+        if highest > 0 {
+            kit.ops.mark_equal(&kit.rows[end], &top, &mut tied);
+        }
+    }
+    for l in (0..w).filter(|l| n.0[*l] as usize != frames) {
+        let here = n.0[l] as usize;
+        let (lowest, highest) = share(here);
+        let end = here - highest;
         let at = |k: usize| kit.rows[k].0[l];
-        left.0[l] = (end - low[l]) as u32;
-        report.n_low.0[l] += low[l] as u32;
-        report.n_high.0[l] += high[l] as u32;
-        if end == low[l] {
-            (bottom.0[l], top.0[l]) = (T::INFINITY, T::NEG_INFINITY);
-        } else if low[l] > 0 && at(low[l] - 1) == at(low[l])
-            || high[l] > 0 && at(end) == at(end - 1)
-        {
-            tied.push(l);
-        } else {
-            (bottom.0[l], top.0[l]) = (at(low[l]), at(end - 1));
+        (low.0[l], high.0[l]) = (lowest as u32, highest as u32);
+        (bottom.0[l], top.0[l]) = (T::INFINITY, T::NEG_INFINITY);
+        tied.0[l] = 0;
+        if lowest < end {
+            (bottom.0[l], top.0[l]) = (at(lowest), at(end - 1));
+            let below = lowest > 0 && at(lowest - 1) == bottom.0[l];
+            tied.0[l] = u8::from(below || highest > 0 && at(end) == top.0[l]);
         }
+    }
+    let mut left = *n;
+    for l in 0..w {
+        left.0[l] -= low.0[l] + high.0[l];
+        report.n_low.0[l] += low.0[l];
+        report.n_high.0[l] += high.0[l];
+        bottom.0[l] = if tied.0[l] != 0 { T::NEG_INFINITY } else { bottom.0[l] };
+        top.0[l] = if tied.0[l] != 0 { T::INFINITY } else { top.0[l] };
     }
     let before = report.sides.is_some().then(|| v.to_vec());
     kit.ops.drop_outside(v, w, &bottom, &top);
-    for l in tied {
-        let end = n.0[l] as usize - high[l];
-        drop_tied(kit, v, l, low[l], n.0[l] as usize - end);
+    for l in marked_lanes(&tied, w).iter().map(|l| usize::from(*l)) {
+        drop_tied(kit, v, l, low.0[l] as usize, high.0[l] as usize);
     }
     if let Some(before) = before {
         // Among equal samples the first frames went at the low end, the last ones at the high end.
-        for l in (0..w).filter(|l| low[*l] + high[*l] > 0) {
-            let bound = if low[l] > 0 { kit.rows[low[l] - 1].0[l] } else { T::NEG_INFINITY };
+        for l in (0..w).filter(|l| left.0[*l] < n.0[*l]) {
+            let low = low.0[l] as usize;
+            let bound = if low > 0 { kit.rows[low - 1].0[l] } else { T::NEG_INFINITY };
             let below = before.iter().filter(|row| row.0[l] < bound).count();
-            let mut quota = low[l] - below;
+            let mut quota = low - below;
             for (k, (was, is)) in before.iter().zip(&*v).enumerate() {
                 let (was, is) = (was.0[l], is.0[l]);
                 if was.present() && !is.present() {
@@ -144,7 +108,7 @@ fn drop_ranks<T: Work>(
             }
         }
     }
-    *absent = true;
+    *absent |= left.0[..w] != n.0[..w];
     Settled { n: left, center: None }
 }
 
