@@ -52,7 +52,12 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
             kit: Kit::new(job.ops, job.wide, &job.network),
             stack: vec![Row::filled(T::NAN); frames * BLOCKS],
             scratch: Scratch::new(job, outputs.wants(Product::MaskThresh)),
-            report: Report::new(frames, outputs.wants(Product::SampleFlags), sides),
+            report: Report::new(
+                frames,
+                outputs.wants(Product::Std),
+                outputs.wants(Product::SampleFlags),
+                sides,
+            ),
             outputs,
         }
     }
@@ -145,7 +150,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
                 row.0[len..].fill(T::ZERO);
             }
             std::mem::swap(&mut self.scratch.masks, &mut pending.masks);
-            let odd = pending.columns.iter().any(|row| row.0.iter().any(|x| !x.is_finite()));
+            let odd = self.kit.ops.any_infinite(&pending.columns);
             let place = Place { start: 0, len, spots: Spots::Each(&pending.spots) };
             self.report.reset();
             let v = &mut pending.columns;

@@ -50,6 +50,18 @@ pub fn drop_masked<T: Work>(row: &mut Row<T>, mask: &Row<u8>, w: usize) {
     }
 }
 
+/// Whether some sample is not finite.
+#[inline(always)]
+pub fn any_infinite<T: Work>(rows: &[Row<T>]) -> bool {
+    let mut any = Row::filled(0_u8);
+    for row in rows {
+        for l in 0..LANES {
+            any.0[l] |= u8::from(!row.0[l].is_finite());
+        }
+    }
+    any.0.iter().fold(0, |all, any| all | any) != 0
+}
+
 /// Drops the samples that are not finite.
 #[inline(always)]
 pub fn drop_infinite<T: Work>(rows: &mut [Row<T>], w: usize) {

@@ -38,7 +38,7 @@ pub(crate) fn pool_line<T: Work>(job: &Job<T>, i: usize, start: usize, line: usi
     let mut kit = Kit::new(job.ops, job.wide, &job.network);
     let mut stack = vec![Row::filled(T::NAN); job.planes.len() * BLOCKS];
     let mut scratch = Scratch::new(job, false);
-    let mut report = Report::new(0, false, false);
+    let mut report = Report::new(0, false, false, false);
     let (mut total, mut samples) = (0.0, 0_u64);
     for at in (start..start + line).step_by(LANES) {
         let len = (start + line - at).min(LANES);
