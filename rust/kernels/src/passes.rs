@@ -73,10 +73,28 @@ fn reach(ranks: &Row<u32>, w: usize) -> (usize, usize) {
     (least as usize, most as usize)
 }
 
+/// The least and the greatest of the first ranks, and of those behind the last.
+#[derive(Clone, Copy)]
+struct Reach {
+    first: (usize, usize),
+    end: (usize, usize),
+}
+
 /// The sample of a rank of every lane.
 #[inline(always)]
 pub fn pick<T: Work>(rows: &[Row<T>], w: usize, rank: &Row<u32>, out: &mut Row<T>) {
-    let (least, most) = reach(rank, w);
+    pick_among(rows, w, reach(rank, w), rank, out);
+}
+
+/// The same where it is known between which the ranks are.
+#[inline(always)]
+fn pick_among<T: Work>(
+    rows: &[Row<T>],
+    w: usize,
+    (least, most): (usize, usize),
+    rank: &Row<u32>,
+    out: &mut Row<T>,
+) {
     *out = Row::filled(T::ZERO);
     for k in least..(most + 1).min(rows.len()) {
         for l in 0..lanes(w) {
@@ -120,11 +138,10 @@ fn powers<T: Work, const FIRST: bool>(
     rows: &[Row<T>],
     w: usize,
     pivot: &Row<T>,
-    span: &Span,
+    Reach { first: (start, all_from), end: (all_to, end) }: Reach,
     sums: &mut [Row<f64>; 2],
 ) {
     *sums = [Row::filled(0.0); 2];
-    let ((start, all_from), (all_to, end)) = (reach(&span.first, w), reach(&span.end, w));
     let mut at = start;
     while at < end.min(rows.len()) {
         let rest = &rows[at..end.min(rows.len())];
@@ -173,13 +190,12 @@ fn median_distance<T: Work>(
     rows: &[Row<T>],
     w: usize,
     about: &Row<T>,
-    span: &Span,
+    n: &Row<u32>,
+    Reach { first: (start, _), end: (_, end) }: Reach,
     out: &mut Row<T>,
 ) {
-    let n = span.len();
-    let ((start, _), (_, end)) = (reach(&span.first, w), reach(&span.end, w));
     let (mut lower, mut upper) = (Row::filled(T::ZERO), Row::filled(T::ZERO));
-    let (fewest, most) = reach(&n, w);
+    let (fewest, most) = reach(n, w);
     for k in fewest.div_ceil(2).max(1)..=most / 2 + 1 {
         let mut wanted = 0_u32;
         for l in 0..lanes(w) {
@@ -214,7 +230,7 @@ fn median_distance<T: Work>(
 }
 
 /// What a pass computes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Scatter {
     pub center: Center,
     pub spread: Spread,
@@ -268,12 +284,20 @@ pub fn limits_of_scatter<T: Work>(
     vague: &mut Row<u8>,
 ) {
     let (n, frames) = (span.len(), rows.len() as f64);
+    let reached = Reach { first: reach(&span.first, w), end: reach(&span.end, w) };
+    let ((least, most), (shortest, longest)) = (reached.first, reached.end);
     let mut ends = [Row::filled(T::ZERO); 2];
-    pick(rows, w, &span.first, &mut ends[0]);
-    pick(rows, w, &span.last(), &mut ends[1]);
+    // Median distances tell by themselves that samples are equal.
+    let by_ends = matches!(scatter.spread, Spread::Std { .. });
+    if by_ends {
+        let last = (shortest.saturating_sub(1), longest.saturating_sub(1));
+        pick_among(rows, w, reached.first, &span.first, &mut ends[0]);
+        pick_among(rows, w, last, &span.last(), &mut ends[1]);
+    }
+    let among = ((least + shortest).saturating_sub(1) / 2, (most + longest) / 2);
     let mut middle = [Row::filled(T::ZERO); 2];
     for (rank, row) in span.middle().iter().zip(&mut middle) {
-        pick(rows, w, rank, row);
+        pick_among(rows, w, among, rank, row);
     }
     let [a, b] = &middle;
     let mut center = *b;
@@ -296,7 +320,7 @@ pub fn limits_of_scatter<T: Work>(
     };
     match scatter.spread {
         Spread::Mad { factor } => {
-            median_distance(rows, w, &center, span, &mut s);
+            median_distance(rows, w, &center, &n, reached, &mut s);
             ratio = T::convert(factor.max(1.0));
             let (factor, huge) = (T::convert(factor), T::convert(T::SOUND.1));
             for l in 0..lanes(w) {
@@ -310,14 +334,14 @@ pub fn limits_of_scatter<T: Work>(
         Spread::Std { .. } => {
             let mut sums = [Row::filled(0.0); 2];
             if scatter.center == Center::Mean {
-                powers::<T, true>(rows, w, b, span, &mut sums);
+                powers::<T, true>(rows, w, b, reached, &mut sums);
                 for l in 0..lanes(w) {
                     let (sum, n) = (sums[0].0[l], f64::from(n.0[l]));
                     sums[1].0[l] -= sum * sum / n;
                     center.0[l] = b.0[l] + T::convert(sum / n);
                 }
             } else {
-                powers::<T, false>(rows, w, &center, span, &mut sums);
+                powers::<T, false>(rows, w, &center, reached, &mut sums);
             }
             let (tiny, huge) = (T::convert(T::SOUND.0), T::convert(T::SOUND.1));
             for l in 0..lanes(w) {
@@ -348,7 +372,7 @@ pub fn limits_of_scatter<T: Work>(
         let wrong = slack * c.abs() + wrong.0[l] + smallest;
         let about = ratio * (wrong + wrong);
         let (least, most) = (s * less - about, s * more + about);
-        let equal = scatter.equal_is_inside & (ends[0].0[l] == ends[1].0[l]);
+        let equal = by_ends & scatter.equal_is_inside & (ends[0].0[l] == ends[1].0[l]);
         let zero = zero.0[l] != 0;
         let idle = (n.0[l] < fewest) | (n.0[l] == 0) | equal | (zero & scatter.skip_zero);
         // Without a spread nothing happens, but the last one that there was is reported.
@@ -387,42 +411,45 @@ pub fn cut<T: Work>(
     vague: &mut Row<u8>,
     changed: &mut Row<u8>,
 ) {
+    // How many samples are outside the outer limits, and from `INNER` on, the inner ones.
+    const INNER: u32 = 1 << 16;
     let (mut below, mut above) = (Row::filled(0_u32), Row::filled(0_u32));
-    let frames = rows.len() as u32;
-    let [out, near] = &limits.low;
     for row in rows.iter_mut() {
         let mut any = 0_u32;
         for l in 0..lanes(w) {
             let x = row.0[l];
-            let (under, beside) = (x < out.0[l], x < near.0[l]);
-            below.0[l] += u32::from(under);
-            vague.0[l] |= u8::from(beside & !under);
+            let (under, beside) = (x < limits.low[0].0[l], x < limits.low[1].0[l]);
+            let inner = if beside { INNER } else { 0 };
+            below.0[l] += inner + u32::from(under);
             row.0[l] = if under { T::NEG_INFINITY } else { x };
-            any |= u32::from(beside);
+            any |= inner;
         }
         if any == 0 {
             break;
         }
     }
-    let [out, near] = &limits.high;
     for row in rows.iter_mut().rev() {
         let mut any = 0_u32;
         for l in 0..lanes(w) {
             let x = row.0[l];
-            let (over, beside) = (x > out.0[l], x > near.0[l]);
-            above.0[l] += u32::from(over);
-            vague.0[l] |= u8::from(beside & !over);
+            let (over, beside) = (x > limits.high[0].0[l], x > limits.high[1].0[l]);
+            let inner = if beside { INNER } else { 0 };
+            above.0[l] += inner + u32::from(over);
             row.0[l] = if over { T::INFINITY } else { x };
-            any |= u32::from(beside);
+            any |= inner;
         }
         if any == 0 {
             break;
         }
     }
+    let frames = rows.len() as u32;
     for l in 0..lanes(w) {
+        let (out_below, out_above) = (below.0[l] % INNER, above.0[l] % INNER);
+        let near = (below.0[l] / INNER != out_below) | (above.0[l] / INNER != out_above);
+        vague.0[l] |= u8::from(near);
         // Those that have been out before count again, unless there is no limit now.
-        let first = below.0[l].max(span.first.0[l]).min(span.end.0[l]);
-        let end = (frames - above.0[l]).min(span.end.0[l]).max(first);
+        let first = out_below.max(span.first.0[l]).min(span.end.0[l]);
+        let end = (frames - out_above).min(span.end.0[l]).max(first);
         changed.0[l] = u8::from((first != span.first.0[l]) | (end != span.end.0[l]));
         (span.first.0[l], span.end.0[l]) = (first, end);
     }

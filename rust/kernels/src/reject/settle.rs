@@ -3,6 +3,7 @@
 //! a column of which single precision cannot tell all is left to [`super::clip`].
 
 use crate::estimate::Kit;
+use crate::order::DEEPEST;
 use crate::passes::{Limits, Scatter, Span};
 use crate::plan::{Center, Clip, Level, Noise, Revert, Rule};
 use crate::reject::clip::Clipping;
@@ -11,7 +12,7 @@ use crate::reject::output_flags;
 use crate::sample::{Row, Work};
 
 /// Deeper stacks take longer to sort than the passes take.
-const DEEPEST: usize = 512;
+const MOST: usize = 512;
 
 /// What becomes of the lanes of a block.
 struct Course {
@@ -42,7 +43,7 @@ impl Course {
         }
     }
 
-    /// The lanes `chosen`, in order.
+    /// What is known before a pass of the lanes `chosen`, in order.
     fn gather(&self, chosen: &[u16]) -> Self {
         let mut out = Self::new(&Row::filled(0));
         let Some(any) = chosen.first() else { return out };
@@ -50,26 +51,25 @@ impl Course {
         let beside = round_up(chosen.len()) - chosen.len();
         let all = chosen.iter().chain(std::iter::repeat_n(any, beside));
         for (to, from) in all.map(|l| usize::from(*l)).enumerate() {
-            out.copy(to, self, from);
+            out.left.first.0[to] = self.left.first.0[from];
+            out.left.end.0[to] = self.left.end.0[from];
+            out.rounds.0[to] = self.rounds.0[from];
         }
         out
     }
 
+    /// Copies what has been found of them back.
     fn scatter(&self, chosen: &[u16], to: &mut Self) {
-        for (from, l) in chosen.iter().enumerate() {
-            to.copy(usize::from(*l), self, from);
+        for (from, l) in chosen.iter().map(|l| usize::from(*l)).enumerate() {
+            for (span, to) in [(&self.judged, &mut to.judged), (&self.left, &mut to.left)] {
+                to.first.0[l] = span.first.0[from];
+                to.end.0[l] = span.end.0[from];
+            }
+            to.center.0[l] = self.center.0[from];
+            to.rounds.0[l] = self.rounds.0[from];
+            to.changed.0[l] = self.changed.0[from];
+            to.vague.0[l] = self.vague.0[from];
         }
-    }
-
-    fn copy(&mut self, to: usize, other: &Self, from: usize) {
-        for (to_span, span) in [(&mut self.judged, &other.judged), (&mut self.left, &other.left)] {
-            to_span.first.0[to] = span.first.0[from];
-            to_span.end.0[to] = span.end.0[from];
-        }
-        self.center.0[to] = other.center.0[from];
-        self.rounds.0[to] = other.rounds.0[from];
-        self.changed.0[to] = other.changed.0[from];
-        self.vague.0[to] = other.vague.0[from];
     }
 }
 
@@ -83,10 +83,11 @@ enum Way<'a> {
 impl<'a> Way<'a> {
     /// The way for a step, if there is one.
     fn new(step: &'a Clip, frames: usize, single: bool) -> Option<Self> {
-        if frames > DEEPEST || step.maxiters == Some(0) {
+        let median = matches!(step.center, Center::Median | Center::LowerMedian);
+        // Sums need no order.
+        if frames > if median { MOST } else { DEEPEST } || step.maxiters == Some(0) {
             return None;
         }
-        let median = matches!(step.center, Center::Median | Center::LowerMedian);
         let same = |about: &Option<Center>| about.is_none_or(|about| about == step.center);
         match &step.rule {
             Rule::Scatter { about, spread, levels: None } if same(about) => {
