@@ -57,7 +57,12 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
             scratch: Scratch::new(job, kept, outputs.wants(Product::MaskThresh)),
             masks: Masks::new(job),
             run: run_of(job.planes.iter().map(|plane| plane.pixels.dtype().size()).sum()),
-            report: Report::new(frames, outputs.wants(Product::SampleFlags), sides),
+            report: Report::new(
+                frames,
+                outputs.wants(Product::Std),
+                outputs.wants(Product::SampleFlags),
+                sides,
+            ),
             outputs,
         }
     }

@@ -1,7 +1,7 @@
 //! The row operations compiled for every instruction set, and the choice among them.
 //!
 //! A table of function pointers per level and workspace type; the bodies are those of `rows.rs`,
-//! `marks.rs` and `variances.rs`, so every level gives the same bits. This is the only module with unsafe code besides `prefetch`:
+//! `marks.rs`, `passes.rs` and `variances.rs`, so every level gives the same bits. This is the only module with unsafe code besides `prefetch`:
 //! a function compiled for an instruction set may only run on a processor that has it.
 
 #![allow(unsafe_code)]
@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
 use crate::order::{every_depth, Depth, Network, DEEPEST};
+use crate::passes::{Limits, Scatter, Span};
 use crate::plan::Statistic;
 use crate::sample::{DType, Row, Work};
 use crate::variances::Detector;
@@ -88,6 +89,7 @@ impl Simd {
 /// What is compiled for every instruction set.
 mod bodies {
     pub use crate::marks::*;
+    pub use crate::passes::*;
     pub use crate::rows::*;
     pub use crate::variances::*;
 }
@@ -268,6 +270,14 @@ operations! {
     fn copy_padded(rows: &[Row<T>], w: usize, out: &mut [Row<T>]);
     /// Compare-exchanges rows.
     fn exchange(rows: &mut [Row<T>], w: usize, comparators: &[(u32, u32)]);
+    /// Picks ranks of sorted columns.
+    fn pick(rows: &[Row<T>], w: usize, rank: &Row<u32>, out: &mut Row<T>);
+    /// The limits of a pass over sorted columns; see [`crate::passes`].
+    fn limits_of_scatter(rows: &[Row<T>], w: usize, span: &Span, scatter: &Scatter, first: bool,
+        limits: &mut Limits<T>, vague: &mut Row<u8>);
+    /// Takes what is outside the limits off sorted columns.
+    fn cut(rows: &mut [Row<T>], w: usize, limits: &Limits<T>, span: &mut Span,
+        vague: &mut Row<u8>, changed: &mut Row<u8>);
     /// Adds c v of one frame.
     fn add_variance(row: &Row<T>, variance: &Row<f64>, c: f64, w: usize, total: &mut Row<f64>);
     /// Adds 1 / sqrt(c v) of one frame.

@@ -23,7 +23,8 @@
 //!
 //! Modules, each using those before it: [`sample`] and [`plane`] (what comes in), [`plan`] (what to
 //! do), `order` (networks), `select` (the middle of deep stacks, by counting), `rows`,
-//! `marks` and `variances` (operations on rows of pixels), `look` (the same straight from the planes),
+//! `marks` and `variances` (operations on rows of pixels), `passes` (clipping of sorted columns),
+//! `look` (the same straight from the planes),
 //! [`dispatch`] (all of these for every instruction set), `estimate` (center and spread), `reject`,
 //! `statistic`, `outputs` (what goes out), `direct` (what to look for, and which columns that
 //! settles), `propagate` (what is made of variances and flags), `job` (what all blocks share),
@@ -48,6 +49,7 @@ mod marks;
 mod masks;
 mod order;
 mod outputs;
+mod passes;
 pub mod plan;
 pub mod plane;
 mod pool;

@@ -70,16 +70,6 @@ pub fn copy_mask(bytes: &[u8], bit: u8, row: &mut Row<u8>) {
     }
 }
 
-/// Drops the samples that are not finite.
-#[inline(always)]
-pub fn drop_infinite<T: Work>(rows: &mut [Row<T>], w: usize) {
-    for row in rows {
-        for l in 0..lanes(w) {
-            row.0[l] = if row.0[l].is_finite() { row.0[l] } else { T::NAN };
-        }
-    }
-}
-
 /// Whether some sample is not finite.
 #[inline(always)]
 pub fn any_infinite<T: Work>(rows: &[Row<T>]) -> bool {
@@ -90,6 +80,16 @@ pub fn any_infinite<T: Work>(rows: &[Row<T>]) -> bool {
         }
     }
     any.0.iter().fold(0, |all, any| all | any) != 0
+}
+
+/// Drops the samples that are not finite.
+#[inline(always)]
+pub fn drop_infinite<T: Work>(rows: &mut [Row<T>], w: usize) {
+    for row in rows {
+        for l in 0..lanes(w) {
+            row.0[l] = if row.0[l].is_finite() { row.0[l] } else { T::NAN };
+        }
+    }
 }
 
 /// Drops the samples that are absent from `other`.

@@ -446,6 +446,16 @@ impl Plan {
 }
 
 impl Clip {
+    /// With no more samples than that there is no spread.
+    pub(crate) fn degrees_taken(&self) -> u32 {
+        match self.rule {
+            Rule::Scatter { spread: Spread::Std { ddof }, .. } => {
+                u32::try_from(ddof).unwrap_or(u32::MAX)
+            }
+            _ => 0,
+        }
+    }
+
     fn validate(&self, frames: usize) -> Result<()> {
         let (name, low, high) = match self.rule {
             Rule::Scatter { .. } => ("sigclip", "low", "high"),

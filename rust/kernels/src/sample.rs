@@ -1,7 +1,7 @@
 //! Samples: the types pixels come in, the two types they are worked on in, and the way between.
 
 use std::fmt::Debug;
-use std::ops::{Add, Mul, Sub};
+use std::ops::{Add, Div, Mul, Sub};
 
 /// Pixels that travel together through a kernel. 128 lanes fill whole vectors at every SIMD level,
 /// and the rows of a stack of 31 frames stay in the first-level cache.
@@ -94,7 +94,8 @@ macro_rules! convert {
         /// The type of a workspace: `f32` or `f64`. An absent sample is a NaN.
         pub trait Work:
             Key<Work = Self> + Debug + Send + Sync + 'static
-            + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self>
+            + Add<Output = Self> + Sub<Output = Self>
+            + Mul<Output = Self> + Div<Output = Self>
             $(+ Convert<$from>)*
         {
             /// 0.

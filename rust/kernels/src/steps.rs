@@ -40,7 +40,7 @@ pub(crate) fn pool_line<T: Work>(job: &Job<T>, i: usize, start: usize, line: usi
     let mut stack = vec![Row::filled(T::NAN); job.planes.len() * BLOCKS];
     let mut scratch = Scratch::new(job, job.masked && job.judges_masked(), false);
     let mut masks = Masks::new(job);
-    let mut report = Report::new(0, false, false);
+    let mut report = Report::new(0, false, false, false);
     let (mut total, mut samples) = (0.0, 0_u64);
     for at in (start..start + line).step_by(LANES) {
         let len = (start + line - at).min(LANES);

@@ -13,6 +13,7 @@ use crate::{combine, Buffer, Outputs, Product};
 mod looks;
 mod masks;
 mod propagation;
+mod settle;
 
 /// A value with all that is known about it.
 #[derive(Clone, Copy, Debug)]

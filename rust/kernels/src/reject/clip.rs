@@ -13,10 +13,10 @@ use crate::reject::{count_back, output_flags, sample_flags, Report, HIGH, LOW};
 use crate::sample::{Row, Work, LANES};
 
 /// What one pass found, lane by lane.
-struct Pass<T> {
-    center: Row<f64>,
+pub(super) struct Pass<T> {
+    pub center: Row<f64>,
     /// Sigma, of a frame like the first where frames differ; NaN where nothing can be judged.
-    spread: Row<f64>,
+    pub spread: Row<f64>,
     /// Sigma of every frame, where they differ.
     sigmas: Vec<Row<f64>>,
     bounds: Bounds<T>,
@@ -68,8 +68,9 @@ pub(crate) fn clip<T: Work>(
         clipping.report.limits = Some(Box::new((Row(NO_NUMBER), Row(NO_NUMBER))));
     }
     let spoiled = *absent && clipping.set_spoiled_aside(v, &mut lanes);
-    let mut is_dense = spoiled;
-    if spoiled {
+    let sorted = clipping.settle(kit, v, &mut lanes, w, absent, dense);
+    let mut is_dense = lanes.width < w;
+    if is_dense {
         gather(v, dense, lanes.columns());
     }
     if step.maxiters == Some(0) {
@@ -127,27 +128,29 @@ pub(crate) fn clip<T: Work>(
         *absent = true;
     }
     let n = clipping.settled;
-    let known = want_center && clipping.number > 0 && !spoiled;
+    // Sorting tells medians, but no sums in frame order.
+    let median = matches!(step.center, Center::Median | Center::LowerMedian);
+    let known = want_center && !spoiled && if sorted { median } else { clipping.number > 0 };
     Settled { n, center: known.then(|| clipping.centers_left(kit, v, dense)) }
 }
 
 /// The state of one clipping, by columns of the block.
-struct Clipping<'a> {
-    step: &'a Clip,
-    at_start: Row<u32>,
+pub(super) struct Clipping<'a> {
+    pub step: &'a Clip,
+    pub at_start: Row<u32>,
     /// Samples left.
-    settled: Row<u32>,
+    pub settled: Row<u32>,
     /// Center of the last pass.
-    centers: Row<f64>,
+    pub centers: Row<f64>,
     /// Columns whose last pass rejected something: their center is not known.
     stale: Vec<u16>,
-    report: &'a mut Report,
+    pub report: &'a mut Report,
     /// Passes so far.
     number: usize,
 }
 
 impl Clipping<'_> {
-    fn is_linear(&self) -> bool {
+    pub fn is_linear(&self) -> bool {
         matches!(self.step.rule, Rule::Linear { .. })
     }
 
@@ -156,7 +159,7 @@ impl Clipping<'_> {
     }
 
     /// Reports the limits of a linear pass that was accepted.
-    fn note_limits(&mut self, center: f64, l: usize) {
+    pub fn note_limits(&mut self, center: f64, l: usize) {
         let Rule::Linear { low_scale, upp_scale } = self.step.rule else { return };
         if let Some(limits) = &mut self.report.limits {
             limits.0 .0[l] = low_scale * center - self.step.low;
@@ -371,7 +374,7 @@ impl Clipping<'_> {
     }
 
     /// Center, sigma and bounds of the samples left.
-    fn evaluate<T: Work>(
+    pub fn evaluate<T: Work>(
         &self,
         kit: &mut Kit<T>,
         v: &[Row<T>],

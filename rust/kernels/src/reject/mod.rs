@@ -4,6 +4,7 @@ mod clip;
 mod extrema;
 mod lanes;
 mod pclip;
+mod settle;
 
 pub(crate) use clip::{clip, roots, Settled};
 pub(crate) use extrema::{extrema, range};
@@ -54,6 +55,8 @@ fn count_back(residuals: &[f64], least: usize) -> usize {
 
 /// What the steps report about a block, lane by lane.
 pub(crate) struct Report {
+    /// Whether the spread is asked for.
+    pub with_std: bool,
     /// Spread of the last pass.
     pub std: Row<f64>,
     /// Passes that rejected something, plus one.
@@ -83,8 +86,9 @@ pub(crate) const LOW: u8 = 1;
 pub(crate) const HIGH: u8 = 2;
 
 impl Report {
-    pub fn new(frames: usize, with_samples: bool, with_sides: bool) -> Self {
+    pub fn new(frames: usize, with_std: bool, with_samples: bool, with_sides: bool) -> Self {
         Self {
+            with_std,
             std: Row::filled(f64::NAN),
             nit: Row::filled(1),
             flags: Row::filled(0),
