@@ -18,6 +18,7 @@ def combine(
     scale: Any,
     fits: Sequence[Any] | None,
     variances: Any,
+    errors: Sequence[Any] | None,
     flags: Any,
     places: Any,
     n_threads: int | None,

@@ -18,6 +18,7 @@ import numpy as np
 from imcombiners_astro import _core
 
 __all__ = [
+    "ErrorScaling",
     "FitsScaling",
     "Plan",
     "combine_column",
@@ -64,6 +65,23 @@ class FitsScaling(NamedTuple):
     bscale: float = 1.0
     bzero: float = 0.0
     blank: int | None = None
+
+
+class ErrorScaling(NamedTuple):
+    """
+    How the errors of an image become variances.
+
+    Attributes
+    ----------
+    kind : {"var", "std", "ivar"}
+        What they are: variances, standard deviations (which are squared), or inverse
+        variances (of which 0 becomes infinity); in double precision.
+    factor : float
+        Variances are multiplied by it; positive.
+    """
+
+    kind: str = "var"
+    factor: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +221,7 @@ def combine_planes(
     scale=None,
     fits=None,
     variances=None,
+    errors=None,
     flags=None,
     places=None,
     n_threads=None,
@@ -223,7 +242,10 @@ def combine_planes(
         "n_rejected_low", "n_rejected_high" (uint16), "mask" (bool), "nit",
         "output_flags" (uint8), "dq" (uint32; all bits of the flags of the
         samples used). Of shape ``(N, *shape)``: "mask_rej",
-        "mask_thresh" (bool), "sample_flags" (uint8).
+        "mask_thresh" (bool), "sample_flags" (uint8); of these it is enough that every
+        plane is contiguous. Of shape ``(N,)``, int64: "frame_used",
+        "frame_rejected_low", "frame_rejected_high" (samples of every frame), and
+        "frame_negative", which is 1 where any of the ``variances`` read is negative.
     masks : bool `~numpy.ndarray` (N, *shape) or ``shape``, or sequence, optional
         True where a sample is bad. Items of a sequence may be None.
     weights : array-like (N,), `~numpy.ndarray` (N, *shape), or sequence, optional
@@ -236,6 +258,9 @@ def combine_planes(
         Variances of the samples before zero, factor and scale, in the square of
         their unit, float32 or float64, for plans that need them (``uncertainty``
         "propagate", ``ivar``); they need those of every frame, others read none.
+    errors : sequence of N `ErrorScaling` or None, optional
+        For planes of ``variances`` that hold something else. A negative one stands
+        for NaN, whatever it is.
     flags : `~numpy.ndarray` (N, *shape), or sequence, optional
         Integers of 8 to 32 bits for the output "dq"; bits of signed integers are
         taken as they are. Items of a sequence may be None. Flags do not mask.
@@ -292,6 +317,7 @@ def combine_planes(
         scale,
         fits,
         _readable(variances),
+        errors,
         _readable(flags),
         places,
         n_threads,

@@ -123,7 +123,7 @@ class MemoryStore:
             for p in products
         }
 
-    def room(self, name, piece, k=None):
+    def room(self, name, piece):
         """
         Give an array for what the kernel writes.
 
@@ -133,39 +133,37 @@ class MemoryStore:
             The product.
         piece : Piece
             The part of the image.
-        k : int, optional
-            The frame, of a cube.
 
         Returns
         -------
-        `~numpy.ndarray`, of the shape of the piece
+        `~numpy.ndarray`, of the shape of the piece; of a cube (N, *shape)
             Where the values are kept, if they are kept as they are.
         """
         product = self._products[name]
         if product.convert is None:
-            return self._place(name, piece, k)
+            return self._place(name, piece)
         return np.empty(piece.shape, product.work)
 
-    def keep(self, name, piece, values, k=None):
+    def keep(self, name, piece, values):
         """
         Keep part of a product.
 
         Parameters
         ----------
-        name, piece, k
+        name, piece
             As for `room`.
-        values : `~numpy.ndarray`, of the shape of the piece
+        values : `~numpy.ndarray`, of the shape that `room` gives
             As the kernel has written them.
         """
-        place, convert = self._place(name, piece, k), self._products[name].convert
+        place, convert = self._place(name, piece), self._products[name].convert
         if convert is not None:
             place[...] = convert(values)
         elif not np.may_share_memory(place, values):
             place[...] = values
 
-    def _place(self, name, piece, k):
-        array = self._arrays[name] if k is None else self._arrays[name][k]
-        return array[piece.place].reshape(piece.shape)
+    def _place(self, name, piece):
+        part = self._arrays[name][..., piece.place]
+        return part.reshape(*part.shape[:-1], *piece.shape)
 
     def finish(self, frames=None):
         """

@@ -146,6 +146,11 @@ class Task:
             self.record = Record(
                 options.extras.diagnostics,
                 len(frames),
+                by_kernel=not (
+                    self.plans.stages
+                    or options.clips_by_call
+                    or inputs.thresholds is not None
+                ),
                 n_threads=options.n_threads,
                 workers=workers,
             )
@@ -262,7 +267,7 @@ class Task:
         if self.calls_functions:
             # The stack, copies of it inside astropy and masks: some four times.
             nbytes += 8 * max(row, 1)
-        if self.record is not None:
+        if self.record is not None and not (in_memory and self.record.by_kernel):
             nbytes += 2 * row
         if self.plans.stages:
             nbytes += 5 * row
@@ -276,6 +281,7 @@ class Task:
     def combine(self, piece, store):
         """Combine one piece into its place in a store."""
         options, transform, past = self.options, self.inputs.transform, None
+        masks = piece.inner().masks
         if self.plans.stages:
             piece, past = run_stages(
                 piece,
@@ -304,6 +310,8 @@ class Task:
             n_threads=options.n_threads,
             **transform.values(),
         )
+        if piece.variances is not None:
+            piece.check_errors(outputs["frame_negative"], masks)
         self._finish_uncertainty(piece, outputs, stack, store)
         self._check_integer(outputs["mask"])
         if self.record is not None:
@@ -313,8 +321,7 @@ class Task:
         if self.tally is not None:
             self._count(piece, outputs, past, called)
         for product in self.products:
-            if not product.is_cube:
-                store.keep(product.name, piece, outputs[product.name])
+            store.keep(product.name, piece, outputs[product.name])
 
     def _outputs(self, piece, store):
         """Return what the kernel is to write for a piece."""
@@ -325,11 +332,13 @@ class Task:
             # One that the caller's function makes comes later.
             and (product.name != "uncertainty" or self.uncertainty is not None)
         }
-        cube = (len(piece.pixels), *piece.shape)
+        n_frames = len(piece.pixels)
         if self.record is not None:
-            outputs["sample_flags"] = np.empty(cube, np.uint8)
+            outputs |= self.record.outputs(piece, store)
+        if piece.variances is not None:
+            outputs["frame_negative"] = np.empty(n_frames, np.int64)
         if self.uncertainty is None:
-            outputs["mask_rej"] = np.empty(cube, bool)
+            outputs.setdefault("mask_rej", np.empty((n_frames, *piece.shape), bool))
         elif self.uncertainty.needs_n_used:
             outputs.setdefault("n_used", np.empty(piece.shape, np.uint16))
         if self.tally is not None:
@@ -346,7 +355,7 @@ class Task:
             weights = piece.weights
         arguments = {"weights": weights}
         if piece.variances is not None:
-            arguments["variances"] = piece.variances
+            arguments |= {"variances": piece.variances, "errors": piece.errors}
         if piece.flags is not None and "dq" in outputs:
             arguments["flags"] = piece.flags
         return arguments

@@ -361,7 +361,11 @@ impl<'a, T: Work> Direct<'a, T> {
             | Product::Low
             | Product::Upp
             | Product::Std
-            | Product::Dq => {}
+            | Product::Dq
+            | Product::FrameUsed
+            | Product::FrameRejectedLow
+            | Product::FrameRejectedHigh
+            | Product::FrameNegative => {}
         });
     }
 

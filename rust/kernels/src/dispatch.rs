@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::order::{every_depth, Depth, Network, DEEPEST};
 use crate::plan::Statistic;
 use crate::sample::{DType, Row, Work};
-use crate::variances::Detector;
+use crate::variances::{Detector, Form};
 
 pub(crate) use looks::{double_looks, single_looks, Looks, Sight};
 
@@ -262,9 +262,11 @@ operations! {
     /// Adds 1 / sqrt(c v) of one frame.
     fn add_inverse_roots(row: &Row<T>, variance: &Row<f64>, c: f64, w: usize, total: &mut Row<f64>);
     /// Adds v of every frame.
-    fn add_all_variances(planes: &[&[u8]], dtype: DType, big: bool, total: &mut Row<f64>);
+    fn add_all_variances(planes: &[&[u8]], form: Form, total: &mut Row<f64>);
+    /// Reads variances of one frame; returns whether any is NaN.
+    fn load_variances(raw: &[u8], form: Form, row: &mut [f64]) -> bool;
     /// Copies variances of some lanes of one frame.
-    fn pick_variances(raw: &[u8], dtype: DType, big: bool, lanes: &[u16], row: &mut [f64]);
+    fn pick_variances(raw: &[u8], form: Form, lanes: &[u16], row: &mut [f64]);
     /// Adds c w^2 v of one frame.
     fn add_weighted_variance(row: &Row<T>, variance: &Row<f64>, weight: &Row<f64>, c: f64,
         w: usize, total: &mut Row<f64>);

@@ -26,7 +26,7 @@
 //! `marks` and `variances` (operations on rows of pixels), `look` (the same straight from the planes),
 //! [`dispatch`] (all of these for every instruction set), `estimate` (center and spread), `reject`,
 //! `statistic`, `outputs` (what goes out), `direct` (what to look for, and which columns that
-//! settles), `propagate` (what is made of variances and flags), `job` (what all blocks share),
+//! settles), `propagate` (what is made of variances and flags), `frames` (counts per frame), `job` (what all blocks share),
 //! `load`, `steps` and `block` (a block from planes to products), `combine` (the verb). `pool`
 //! (threads) and `prefetch` (memory ahead of time) serve these; `grow` grows masks; `column` does
 //! one column in plain code, for the one-dimensional functions and as the truth for tests.
@@ -40,6 +40,7 @@ mod direct;
 pub mod dispatch;
 mod error;
 mod estimate;
+mod frames;
 mod grow;
 mod job;
 mod load;
@@ -66,6 +67,6 @@ pub use column::{combine_column, percentiles, Modifier, Pixel};
 pub use combine::{combine, MOST_FRAMES};
 pub use error::{Error, Result};
 pub use grow::grow_mask;
-pub use outputs::{Buffer, Kind, Outputs, Product};
+pub use outputs::{Buffer, Kind, Outputs, PerFrame, Product};
 pub use pool::{default_threads, set_default_threads};
 pub use reject::{output_flags, sample_flags};

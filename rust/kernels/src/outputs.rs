@@ -1,5 +1,7 @@
 //! The products of a combination, in buffers of the caller.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::error::{Error, Result};
 use crate::sample::{Row, LANES};
 
@@ -40,6 +42,8 @@ pub enum Kind {
     Word,
     /// A byte per sample.
     Cube,
+    /// A number per frame.
+    Frame,
 }
 
 products! {
@@ -73,6 +77,14 @@ products! {
     MaskThresh = "mask_thresh": Cube;
     /// Bits of `sample_flags`.
     SampleFlags = "sample_flags": Cube;
+    /// Samples of every frame that are used.
+    FrameUsed = "frame_used": Frame;
+    /// Samples of every frame rejected at the low side.
+    FrameRejectedLow = "frame_rejected_low": Frame;
+    /// Samples of every frame rejected at the high side.
+    FrameRejectedHigh = "frame_rejected_high": Frame;
+    /// 1 for every frame with a negative error among those read.
+    FrameNegative = "frame_negative": Frame;
 }
 
 /// Memory for one product.
@@ -90,6 +102,34 @@ pub enum Buffer<'a> {
     U32(&'a mut [u32]),
     /// One plane of bytes per frame.
     Cube(Vec<&'a mut [u8]>),
+    /// One number per frame, which all threads share.
+    Frames(&'a PerFrame),
+}
+
+/// A number for each frame.
+#[derive(Debug)]
+pub struct PerFrame(Vec<AtomicU64>);
+
+impl PerFrame {
+    /// Zeros.
+    pub fn new(frames: usize) -> Self {
+        Self((0..frames).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    /// The numbers.
+    pub fn values(&self) -> Vec<u64> {
+        self.0.iter().map(|value| value.load(Ordering::Relaxed)).collect()
+    }
+
+    pub(crate) fn set(&self, frame: usize) {
+        self.0[frame].store(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add(&self, values: &[u64]) {
+        for (to, value) in self.0.iter().zip(values) {
+            to.fetch_add(*value, Ordering::Relaxed);
+        }
+    }
 }
 
 /// All products of a combination.
@@ -114,6 +154,7 @@ impl<'a> Outputs<'a> {
                 | (Kind::Count, Buffer::U16(_))
                 | (Kind::Word, Buffer::U32(_))
                 | (Kind::Cube, Buffer::Cube(_))
+                | (Kind::Frame, Buffer::Frames(_))
         );
         if !fits {
             return Err(Error::option(
@@ -131,6 +172,14 @@ impl<'a> Outputs<'a> {
         self.0.iter().any(|(p, _)| *p == product)
     }
 
+    /// The numbers per frame that a product is, if it is asked for.
+    pub(crate) fn per_frame(&self, product: Product) -> Option<&'a PerFrame> {
+        self.0.iter().find_map(|(p, buffer)| match buffer {
+            Buffer::Frames(frames) if *p == product => Some(*frames),
+            _ => None,
+        })
+    }
+
     /// Checks that every buffer holds `pixels` pixels of `frames` frames.
     pub(crate) fn check(&self, pixels: usize, frames: usize) -> Result<()> {
         for (product, buffer) in &self.0 {
@@ -146,6 +195,7 @@ impl<'a> Outputs<'a> {
                         Error::same_length(product.name(), plane.len(), pixels)?;
                     }
                 }
+                Buffer::Frames(b) => Error::same_length(product.name(), b.0.len(), frames)?,
             }
         }
         Ok(())
@@ -180,6 +230,7 @@ impl<'a> Outputs<'a> {
                     let (x, y) = planes.into_iter().map(|p| p.split_at_mut(mid)).unzip();
                     (Buffer::Cube(x), Buffer::Cube(y))
                 }
+                Buffer::Frames(b) => (Buffer::Frames(b), Buffer::Frames(b)),
             };
             left.push((product, a));
             right.push((product, b));
