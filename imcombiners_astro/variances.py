@@ -13,7 +13,13 @@ from typing import NamedTuple
 import numpy as np
 from astropy import units as u
 
-__all__ = ["VarianceRule", "are_readable", "require_variances", "unit_ratio", "variance_rule"]
+__all__ = [
+    "VarianceRule",
+    "are_readable",
+    "require_variances",
+    "unit_ratio",
+    "variance_rule",
+]
 
 # Unit of an uncertainty of an image whose unit is `unit`.
 _UNIT = {
