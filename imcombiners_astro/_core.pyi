@@ -21,6 +21,7 @@ def combine(
     errors: Sequence[Any] | None,
     flags: Any,
     places: Any,
+    zeroed: bool,
     n_threads: int | None,
 ) -> None: ...
 def combine_column(

@@ -224,6 +224,7 @@ def combine_planes(
     errors=None,
     flags=None,
     places=None,
+    zeroed=False,
     n_threads=None,
 ):
     """
@@ -272,6 +273,10 @@ def combine_planes(
         what belongs to a plane (mask, weights, variances, flags) has its shape. A
         sample outside is absent, like one that is NaN (``SampleFlags.NONFINITE``); it
         does not spoil the statistics of a clipping as a NaN may.
+    zeroed : bool, optional
+        Whether all integers and booleans in the outputs are 0, as `numpy.zeros` makes
+        them at no cost. Then those need not be written where nothing happens to a
+        sample.
     n_threads : int, optional
         Threads; the result does not depend on it.
 
@@ -320,6 +325,7 @@ def combine_planes(
         errors,
         _readable(flags),
         places,
+        zeroed,
         n_threads,
     )
 

@@ -12,7 +12,7 @@ import numpy as np
 from imcombiners_astro.flags import OutputFlags, SampleFlags
 from imcombiners_astro.pieces import Transform
 from imcombiners_astro.planes import Plan, combine_planes
-from imcombiners_astro.products import Product
+from imcombiners_astro.products import Product, blank_array
 from imcombiners_astro.stages import NOT_USED
 from imcombiners_astro.strip import Strip
 
@@ -107,11 +107,11 @@ class Record:
         found, n_frames = {}, len(piece.pixels)
         if self.by_kernel:
             found["mask_rej"] = store.room("mask_rej", piece)
-            found |= {name: np.empty(n_frames, np.int64) for name in _COUNTS}
+            found |= {name: blank_array(n_frames, np.int64) for name in _COUNTS}
         if self.level == "full":
             found["sample_flags"] = store.room("sample_flags", piece)
         elif not self.by_kernel:
-            found["sample_flags"] = np.empty((n_frames, *piece.shape), np.uint8)
+            found["sample_flags"] = blank_array((n_frames, *piece.shape), np.uint8)
         return found
 
     def complete(self, piece, outputs, past, called, plans, transform, store):

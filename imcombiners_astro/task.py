@@ -18,7 +18,13 @@ from imcombiners_astro.pieces import FlagRule, PieceMaker
 from imcombiners_astro.places import PlacedFrame
 from imcombiners_astro.planes import combine_planes
 from imcombiners_astro.planning import make_plans
-from imcombiners_astro.products import Product, empty_pixels, of_type, total_nbytes
+from imcombiners_astro.products import (
+    Product,
+    blank_array,
+    empty_pixels,
+    of_type,
+    total_nbytes,
+)
 from imcombiners_astro.records import Record
 from imcombiners_astro.stages import run_stages
 from imcombiners_astro.strip import fold
@@ -307,6 +313,7 @@ class Task:
             **self._more_arguments(piece, outputs),
             plan=self.plans.last,
             outputs=outputs,
+            zeroed=True,
             n_threads=options.n_threads,
             **transform.values(),
         )
@@ -336,14 +343,15 @@ class Task:
         if self.record is not None:
             outputs |= self.record.outputs(piece, store)
         if piece.variances is not None:
-            outputs["frame_negative"] = np.empty(n_frames, np.int64)
+            outputs["frame_negative"] = blank_array(n_frames, np.int64)
         if self.uncertainty is None:
-            outputs.setdefault("mask_rej", np.empty((n_frames, *piece.shape), bool))
+            cube = (n_frames, *piece.shape)
+            outputs.setdefault("mask_rej", blank_array(cube, bool))
         elif self.uncertainty.needs_n_used:
-            outputs.setdefault("n_used", np.empty(piece.shape, np.uint16))
+            outputs.setdefault("n_used", blank_array(piece.shape, np.uint16))
         if self.tally is not None:
             for name in ("n_rejected_low", "n_rejected_high"):
-                outputs.setdefault(name, np.empty(piece.shape, np.uint16))
+                outputs.setdefault(name, blank_array(piece.shape, np.uint16))
         return outputs
 
     def _more_arguments(self, piece, outputs):

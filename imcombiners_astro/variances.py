@@ -31,8 +31,9 @@ _UNIT = {
 
 class VarianceRule(NamedTuple):
     """
-    How an array of uncertainties becomes variances; the kernel takes it as an
-    `~imcombiners_astro.planes.ErrorScaling`.
+    How an array of uncertainties becomes variances.
+
+    The kernel takes it as an `~imcombiners_astro.planes.ErrorScaling`.
 
     Attributes
     ----------
@@ -79,9 +80,9 @@ class VarianceRule(NamedTuple):
         -------
         `~numpy.ndarray` of float64
             ``std**2``, the variance, or ``1 / ivar`` (infinite where that is 0). NaN
-            stays NaN. Squares are float64 for float32 as well, which has no room for them: fluxes
-            of 1e-17 erg/s/cm2 may have errors of 1e-20, the square of which is below
-            the smallest float32.
+            stays NaN. Single precision has no room for squares: fluxes of 1e-17
+            erg/s/cm2 may have errors of 1e-20, the square of which is below the
+            smallest float32.
 
         Raises
         ------

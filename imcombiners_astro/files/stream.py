@@ -27,7 +27,7 @@ from imcombiners_astro.diagnostics import DIAGNOSTICS
 from imcombiners_astro.files.blocks import padded
 from imcombiners_astro.files.checksum import DataSum, set_checksum
 from imcombiners_astro.files.tiles import compress
-from imcombiners_astro.products import of_type
+from imcombiners_astro.products import blank_array, of_type
 from imcombiners_astro.result_fits import flag_hdus, frames_hdu, tile_shape
 
 __all__ = ["FileStore"]
@@ -170,7 +170,7 @@ class FileStore:
         """Give an array for what the kernel writes; see `MemoryStore`."""
         product = self._products[name]
         shape = (self._n_frames, *piece.shape) if product.is_cube else piece.shape
-        return np.empty(shape, product.work)
+        return blank_array(shape, product.work)
 
     def keep(self, name, piece, values):
         """Write part of a product; see `MemoryStore`."""

@@ -281,7 +281,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
         if outputs.wants(Product::Dq) {
             combined.dq = Some(gather_flags(job.ops, job.planes, job.shape, (beside, w), v));
         }
-        frames.count_unused(v, place.len);
+        frames.count_unused(kit.ops, v, place.len);
         store(kit, v, &scratch.outside, &combined, report, place, outputs);
     }
 }

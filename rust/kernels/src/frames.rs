@@ -35,10 +35,12 @@ impl<'o> FrameCounts<'o> {
     }
 
     /// Counts the samples of `len` lanes that are not used.
-    pub fn count_unused<T: Work>(&mut self, v: &[Row<T>], len: usize) {
+    pub fn count_unused<T: Work>(&mut self, ops: &Ops<T>, v: &[Row<T>], len: usize) {
         if self.used_in.is_some() {
+            let w = len.next_multiple_of(16);
             for (count, row) in self.unused.iter_mut().zip(v) {
-                *count += row.0[..len].iter().map(|x| u64::from(!x.present())).sum::<u64>();
+                let beside = row.0[len..w].iter().filter(|x| !x.present()).count();
+                *count += u64::from(ops.count_absent(row, w)) - beside as u64;
             }
         }
     }
@@ -58,9 +60,6 @@ impl<'o> FrameCounts<'o> {
         len: usize,
     ) {
         let (n_low, n_high) = (&report.n_low.0[..len], &report.n_high.0[..len]);
-        if n_low.iter().chain(n_high).all(|n| *n == 0) {
-            return;
-        }
         let both = |l: usize| n_low[l] > 0 && n_high[l] > 0;
         // Samples below this are low.
         let mut line = Row::filled(f64::NEG_INFINITY);
@@ -74,18 +73,11 @@ impl<'o> FrameCounts<'o> {
         for l in (0..len).filter(|l| !both(*l)) {
             line.0[l] = if n_low[l] > 0 { f64::INFINITY } else { f64::NEG_INFINITY };
         }
-        let none = Row::filled(0);
-        let mut below = Row::filled(0_u32);
+        let mut below = Row::filled(0);
         for (k, (before, after)) in before.iter().zip(after).enumerate() {
-            let mask = masks.get(k).unwrap_or(&none);
-            let (mut low, mut all) = (0_u32, 0_u32);
-            for l in 0..len {
-                let rejected = is_rejected(before.0[l], after.0[l], mask.0[l]);
-                let under = rejected & (before.0[l].f64() < line.0[l]);
-                below.0[l] += u32::from(under);
-                low += u32::from(under);
-                all += u32::from(rejected);
-            }
+            let mut skip = masks.get(k).copied().unwrap_or(Row::filled(0));
+            skip.0[len..].fill(1);
+            let (low, all) = ops.count_dropped(before, after, &skip, &line, &mut below);
             self.low[k] += u64::from(low);
             self.high[k] += u64::from(all - low);
         }
@@ -93,19 +85,26 @@ impl<'o> FrameCounts<'o> {
         for l in (0..len).filter(|l| both(*l) && below.0[*l] != n_low[*l]) {
             column.clear();
             for (k, (before, after)) in before.iter().zip(after).enumerate() {
-                let mask = masks.get(k).unwrap_or(&none);
-                if is_rejected(before.0[l], after.0[l], mask.0[l]) {
-                    let x = before.0[l].f64();
-                    column.push((x, k));
+                let (x, masked) = (before.0[l], masks.get(k).is_some_and(|mask| mask.0[l] != 0));
+                if x.is_finite() && !after.0[l].present() && !masked {
+                    // A zero has no sign.
+                    column.push((x.f64() + 0.0, k));
                     // As it was counted above.
-                    (if x < line.0[l] { &mut self.low } else { &mut self.high })[k] -= 1;
+                    self.side(x.f64() < line.0[l])[k] -= 1;
                 }
             }
             column.sort_by(|a, b| a.0.total_cmp(&b.0));
             for (i, (_, k)) in column.iter().enumerate() {
-                let low = i < n_low[l] as usize;
-                (if low { &mut self.low } else { &mut self.high })[*k] += 1;
+                self.side(i < n_low[l] as usize)[*k] += 1;
             }
+        }
+    }
+
+    fn side(&mut self, low: bool) -> &mut [u64] {
+        if low {
+            &mut self.low
+        } else {
+            &mut self.high
         }
     }
 
@@ -116,10 +115,4 @@ impl<'o> FrameCounts<'o> {
         self.low_in.inspect(|product| product.add(&self.low));
         self.high_in.inspect(|product| product.add(&self.high));
     }
-}
-
-/// Whether a sample that is not masked has been rejected.
-#[inline(always)]
-fn is_rejected<T: Work>(before: T, after: T, mask: u8) -> bool {
-    before.is_finite() & !after.present() & (mask == 0)
 }

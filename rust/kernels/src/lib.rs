@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  FITS paths, ImageFileCollection, HDUs ─┐  strips of raw big-endian bytes (+BSCALE/BZERO)
-//!  CCDData / NDData lists ────────────────┤  unit check, mask → bytes, uncertainty → variance
+//!  CCDData / NDData lists ────────────────┤  unit check, mask → bytes, kind of uncertainty
 //!  ndarrays, masked arrays ───────────────┘  shape, dtype, options → Plan
 //!        │  each image = Plane { pixels view, mask view?, weights view?, variance view?,
 //!        │                        flags view?, zero, factor, scale, weight }, each view placed?

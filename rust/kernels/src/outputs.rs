@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
-use crate::sample::{Row, LANES};
+use crate::sample::{Row, Work, LANES};
 
 macro_rules! products {
     ($( $(#[$doc:meta])* $product:ident = $name:literal: $kind:ident; )*) => {
@@ -134,7 +134,11 @@ impl PerFrame {
 
 /// All products of a combination.
 #[derive(Debug, Default)]
-pub struct Outputs<'a>(Vec<(Product, Buffer<'a>)>);
+pub struct Outputs<'a> {
+    all: Vec<(Product, Buffer<'a>)>,
+    /// Whether all integers in them are 0, so that a 0 need not be written.
+    pub zeroed: bool,
+}
 
 impl<'a> Outputs<'a> {
     /// No products yet.
@@ -163,18 +167,18 @@ impl<'a> Outputs<'a> {
                 "the type of the product",
             ));
         }
-        self.0.push((product, buffer));
+        self.all.push((product, buffer));
         Ok(())
     }
 
     /// Whether a product is asked for.
     pub(crate) fn wants(&self, product: Product) -> bool {
-        self.0.iter().any(|(p, _)| *p == product)
+        self.all.iter().any(|(p, _)| *p == product)
     }
 
     /// The numbers per frame that a product is, if it is asked for.
     pub(crate) fn per_frame(&self, product: Product) -> Option<&'a PerFrame> {
-        self.0.iter().find_map(|(p, buffer)| match buffer {
+        self.all.iter().find_map(|(p, buffer)| match buffer {
             Buffer::Frames(frames) if *p == product => Some(*frames),
             _ => None,
         })
@@ -182,7 +186,7 @@ impl<'a> Outputs<'a> {
 
     /// Checks that every buffer holds `pixels` pixels of `frames` frames.
     pub(crate) fn check(&self, pixels: usize, frames: usize) -> Result<()> {
-        for (product, buffer) in &self.0 {
+        for (product, buffer) in &self.all {
             match buffer {
                 Buffer::F32(b) => Error::same_length(product.name(), b.len(), pixels)?,
                 Buffer::F64(b) => Error::same_length(product.name(), b.len(), pixels)?,
@@ -204,7 +208,7 @@ impl<'a> Outputs<'a> {
     /// The products of the pixels before and from `mid` on.
     pub(crate) fn split_at(self, mid: usize) -> (Self, Self) {
         let (mut left, mut right) = (Vec::new(), Vec::new());
-        for (product, buffer) in self.0 {
+        for (product, buffer) in self.all {
             let (a, b) = match buffer {
                 Buffer::F32(b) => {
                     let (x, y) = b.split_at_mut(mid);
@@ -235,12 +239,13 @@ impl<'a> Outputs<'a> {
             left.push((product, a));
             right.push((product, b));
         }
-        (Self(left), Self(right))
+        let half = |all| Self { all, zeroed: self.zeroed };
+        (half(left), half(right))
     }
 
     /// Shows every product and its buffer to `store`.
     pub(crate) fn each(&mut self, mut store: impl FnMut(Product, &mut Buffer<'a>)) {
-        for (product, buffer) in &mut self.0 {
+        for (product, buffer) in &mut self.all {
             store(*product, buffer);
         }
     }
@@ -281,6 +286,15 @@ impl Buffer<'_> {
         match self {
             Self::F64(b) => spots.put(b, &row.0, |x| x + 0.0),
             Self::F32(b) => spots.put(b, &row.0, |x| x as f32 + 0.0),
+            _ => {}
+        }
+    }
+
+    /// Stores samples.
+    pub(crate) fn put_samples<T: Work>(&mut self, spots: Spots, row: &Row<T>) {
+        match self {
+            Self::F64(b) => spots.put(b, &row.0, |x| x.f64() + 0.0),
+            Self::F32(b) => spots.put(b, &row.0, |x| x.f64() as f32 + 0.0),
             _ => {}
         }
     }

@@ -210,27 +210,29 @@ impl<'a> Propagation<'a> {
                 }
             }
         } else if self.is_median() {
-            for (bytes, plane) in bytes.variances.iter().zip(self.planes) {
+            for (k, (bytes, plane)) in bytes.variances.iter().zip(self.planes).enumerate() {
                 let Some(form) = Form::of(plane) else { continue };
                 prefetch_run(bytes, 2);
-                kit.wide.load_variances(bytes, form, &mut variance.0);
+                if kit.wide.load_variances(bytes, form, &mut variance.0) {
+                    self.note_negative(k, bytes, form);
+                }
                 kit.wide.add_variance(&used, &variance, 1.0, LANES, &mut total);
                 kit.wide.add_inverse_roots(&used, &variance, 1.0, LANES, &mut norm);
             }
         } else {
-            let mut rest = &bytes.variances[..];
+            let (mut rest, mut odd) = (&bytes.variances[..], false);
             for alike in self.planes.chunk_by(|a, b| Form::of(a) == Form::of(b)) {
                 let here;
                 (here, rest) = rest.split_at(alike.len().min(rest.len()));
                 if let Some(form) = Form::of(&alike[0]) {
-                    kit.wide.add_all_variances(here, form, &mut total);
+                    odd |= kit.wide.add_all_variances(here, form, &mut total);
                 }
             }
-        }
-        // A negative error has made the sum NaN.
-        if self.negative.is_some() && total.0.iter().any(|x| x.is_nan()) {
-            for (k, (bytes, plane)) in bytes.variances.iter().zip(self.planes).enumerate() {
-                Form::of(plane).inspect(|form| self.note_negative(k, bytes, *form));
+            if odd {
+                // A negative error makes the sum NaN.
+                for (k, (bytes, plane)) in bytes.variances.iter().zip(self.planes).enumerate() {
+                    Form::of(plane).inspect(|form| self.note_negative(k, bytes, *form));
+                }
             }
         }
         kit.wide.standard_errors(self.statistic, n, &norm, &mut total);

@@ -257,7 +257,8 @@ macro_rules! of_errors {
                     $call
                 }
                 ErrorKind::Inverse => {
-                    let $variance = |x| real(1.0 / error(x)) * factor;
+                    // That of -0 is negative, and that of -inf is not.
+                    let $variance = |x| real(1.0 / real(error(x))) * factor;
                     $call
                 }
             }
@@ -296,10 +297,16 @@ pub fn any_negative(raw: &[u8], form: Form) -> bool {
 /// Frames whose variances are added in one pass over the lanes.
 const TOGETHER: usize = 8;
 
-/// Adds the variances of a block of every plane, one frame after the other.
+/// Adds the variances of a block of every plane, one frame after the other; returns whether any sum is
+/// NaN.
 #[inline(always)]
-pub fn add_all_variances(planes: &[&[u8]], form: Form, total: &mut Row<f64>) {
+pub fn add_all_variances(planes: &[&[u8]], form: Form, total: &mut Row<f64>) -> bool {
     of_errors!(form, variance => add_many(planes, variance, total));
+    let mut odd = 0_u64;
+    for l in 0..LANES {
+        odd |= u64::from(total.0[l].is_nan());
+    }
+    odd != 0
 }
 
 #[inline(always)]
@@ -309,6 +316,10 @@ fn add_many<const SIZE: usize>(
     total: &mut Row<f64>,
 ) {
     let (chunks, rest) = planes.as_chunks::<TOGETHER>();
+    for chunk in chunks {
+        add_some(chunk, variance, total);
+    }
+    let (chunks, rest) = rest.as_chunks::<{ TOGETHER / 2 }>();
     for chunk in chunks {
         add_some(chunk, variance, total);
     }

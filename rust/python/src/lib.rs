@@ -115,7 +115,7 @@ mod _core {
 
     /// Combines planes under a plan into outputs; see `planes.combine_planes`.
     #[pyfunction]
-    #[pyo3(signature = (pixels, plan, outputs, masks, weights, zero, factor, scale, fits, variances, errors, flags, places, n_threads))]
+    #[pyo3(signature = (pixels, plan, outputs, masks, weights, zero, factor, scale, fits, variances, errors, flags, places, zeroed, n_threads))]
     fn combine<'py>(
         py: Python<'py>,
         pixels: &Bound<'py, PyAny>,
@@ -131,6 +131,7 @@ mod _core {
         errors: &Bound<'py, PyAny>,
         flags: &Bound<'py, PyAny>,
         places: &Bound<'py, PyAny>,
+        zeroed: bool,
         n_threads: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
         let n_threads: Option<usize> = extract("n_threads", n_threads)?;
@@ -178,7 +179,8 @@ mod _core {
             }
         }
         let mut targets = Targets::new(outputs, &folded)?;
-        let products = targets.products()?;
+        let mut products = targets.products()?;
+        products.zeroed = zeroed;
         let shape = folded.shape();
         py.detach(|| kernels::combine(&planes, shape, &plan, products, n_threads))
             .map_err(to_python)?;
