@@ -18,8 +18,10 @@ def combine(
     scale: Any,
     fits: Sequence[Any] | None,
     variances: Any,
+    errors: Sequence[Any] | None,
     flags: Any,
     places: Any,
+    zeroed: bool,
     n_threads: int | None,
 ) -> None: ...
 def combine_column(

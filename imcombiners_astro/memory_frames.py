@@ -10,7 +10,7 @@ from astropy.utils.masked import Masked
 
 from imcombiners_astro.dq import are_plain, check_flags, plain_flags
 from imcombiners_astro.strip import BaseFrame, Strip, fold, folded_rows
-from imcombiners_astro.variances import variance_rule
+from imcombiners_astro.variances import are_readable, variance_rule
 
 __all__ = ["CCDFrame", "image_of_array"]
 
@@ -163,7 +163,8 @@ class CCDFrame(BaseFrame):
             self.name, uncertainty.uncertainty_type, uncertainty.unit, self.unit
         )
         self.uncertainty_type = self._rule.kind
-        if self._rule.converts(array.dtype):
+        self._copy_uncertainty = not are_readable(array)
+        if self._copy_uncertainty:
             self.buffer_nbytes = 8 * fold(self.shape)[1]
 
     def _take_flags(self, flags):
@@ -205,7 +206,7 @@ class CCDFrame(BaseFrame):
         start, stop : int
             The rows.
         buffer : `~numpy.ndarray`, optional
-            Memory for variances, and for what has to be converted.
+            Memory for what has to be converted.
 
         Returns
         -------
@@ -229,7 +230,7 @@ class CCDFrame(BaseFrame):
         uncertainty = room = flags = None
         if self._uncertainty is not None:
             uncertainty = self._rows(self._uncertainty, start, stop)
-            if self._rule.converts(uncertainty.dtype):
+            if self._copy_uncertainty:
                 room = memory(np.float64)
         pixels = self._rows(self._data, start, stop)
         if self._kind is not None:

@@ -2,7 +2,7 @@
 """
 A piece of a stack: the same pixels of every frame, as the kernel takes them.
 
-Units are converted, flags judged and variances made here.
+Units are converted and flags judged here.
 """
 
 from typing import NamedTuple
@@ -88,7 +88,7 @@ class Piece(NamedTuple):
     ----------
     place : slice
         Where the inner part of it is in the flattened image.
-    pixels, masks, fits, variances, flags : list of N
+    pixels, masks, fits, variances, errors, flags : list of N
         Arguments of `combine_planes`; a list without anything in it is None.
     core : (slice, slice) or None
         Index of the inner part; the rest are neighbours. None: there are none.
@@ -103,6 +103,7 @@ class Piece(NamedTuple):
     masks: list | None = None
     fits: list | None = None
     variances: list | None = None
+    errors: list | None = None
     flags: list | None = None
     core: tuple | None = None
     places: list | None = None
@@ -136,6 +137,25 @@ class Piece(NamedTuple):
             return list(images)
         each = zip(images, self.places, self.pixels, strict=True)
         return [place.of(image, plane.shape) for image, place, plane in each]
+
+    def check_errors(self, negative, masks):
+        """
+        Refuse negative uncertainties.
+
+        Parameters
+        ----------
+        negative : int `~numpy.ndarray` (N,)
+            Which frames have some, masked or not.
+        masks : list of N or None
+            The masks of the frames, without what has been rejected.
+
+        Raises
+        ------
+        ValueError
+            If a sample that is not masked has one; the frame is named.
+        """
+        for k in np.flatnonzero(negative):
+            self.errors[k].check(self.variances[k], masks and masks[k])
 
     def whole(self, planes, fill):
         """Return planes filled up to the shape of the piece; what is None stays so."""
@@ -307,7 +327,7 @@ class PieceMaker:
         # Samples of other units in double precision, and masks made of flags.
         n_converted = sum(factor != 1 for factor in self.factors)
         self.converts = n_converted > 0
-        sample = 8 * n_converted * (2 if with_variances else 1)
+        sample = 8 * n_converted
         if self.with_flags:
             sample += (10 if flag_rule.classes else 1) * len(frames)
         self.row_nbytes = n_columns * sample
@@ -331,15 +351,18 @@ class PieceMaker:
         if self.with_flags:
             flags = [strip.flags for strip in strips]
             strips = self._judged(strips, flags)
-        variances = None
+        variances = errors = None
         if self.with_variances:
-            variances = self.workers.map(_variance, strips, self.factors)
+            variances = [_errors(strip) for strip in strips]
+            each = zip(strips, self.factors, strict=True)
+            errors = [s.rule and s.rule.in_unit(factor) for s, factor in each]
         piece = Piece(
             slice(start * self.n_columns, stop * self.n_columns),
             [self._turned(strip.pixels) for strip in strips],
             self._planes([strip.mask for strip in strips]),
             _something([strip.fits for strip in strips]),
             self._planes(variances),
+            errors,
             self._planes(flags),
             places=self._places(strips),
             weights=self._planes([strip.weights for strip in strips]),
@@ -406,8 +429,7 @@ def _in_unit(strip, factor):
     return strip._replace(pixels=values, fits=None)
 
 
-def _variance(strip, factor):
+def _errors(strip):
     if not strip.pixels.size:  # a placed frame that is elsewhere
         return np.empty(strip.pixels.shape)
-    variance = strip.variance()
-    return variance if factor == 1 else variance * factor**2
+    return strip.errors()

@@ -18,6 +18,7 @@ import numpy as np
 from imcombiners_astro import _core
 
 __all__ = [
+    "ErrorScaling",
     "FitsScaling",
     "Plan",
     "combine_column",
@@ -64,6 +65,23 @@ class FitsScaling(NamedTuple):
     bscale: float = 1.0
     bzero: float = 0.0
     blank: int | None = None
+
+
+class ErrorScaling(NamedTuple):
+    """
+    How the errors of an image become variances.
+
+    Attributes
+    ----------
+    kind : {"var", "std", "ivar"}
+        What they are: variances, standard deviations (which are squared), or inverse
+        variances (of which 0 becomes infinity); in double precision.
+    factor : float
+        Variances are multiplied by it; positive.
+    """
+
+    kind: str = "var"
+    factor: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +221,10 @@ def combine_planes(
     scale=None,
     fits=None,
     variances=None,
+    errors=None,
     flags=None,
     places=None,
+    zeroed=False,
     n_threads=None,
 ):
     """
@@ -223,7 +243,10 @@ def combine_planes(
         "n_rejected_low", "n_rejected_high" (uint16), "mask" (bool), "nit",
         "output_flags" (uint8), "dq" (uint32; all bits of the flags of the
         samples used). Of shape ``(N, *shape)``: "mask_rej",
-        "mask_thresh" (bool), "sample_flags" (uint8).
+        "mask_thresh" (bool), "sample_flags" (uint8); of these it is enough that every
+        plane is contiguous. Of shape ``(N,)``, int64: "frame_used",
+        "frame_rejected_low", "frame_rejected_high" (samples of every frame), and
+        "frame_negative", which is 1 where any of the ``variances`` read is negative.
     masks : bool `~numpy.ndarray` (N, *shape) or ``shape``, or sequence, optional
         True where a sample is bad. Items of a sequence may be None.
     weights : array-like (N,), `~numpy.ndarray` (N, *shape), or sequence, optional
@@ -236,6 +259,9 @@ def combine_planes(
         Variances of the samples before zero, factor and scale, in the square of
         their unit, float32 or float64, for plans that need them (``uncertainty``
         "propagate", ``ivar``); they need those of every frame, others read none.
+    errors : sequence of N `ErrorScaling` or None, optional
+        For planes of ``variances`` that hold something else. A negative one stands
+        for NaN, whatever it is.
     flags : `~numpy.ndarray` (N, *shape), or sequence, optional
         Integers of 8 to 32 bits for the output "dq"; bits of signed integers are
         taken as they are. Items of a sequence may be None. Flags do not mask.
@@ -247,6 +273,10 @@ def combine_planes(
         what belongs to a plane (mask, weights, variances, flags) has its shape. A
         sample outside is absent, like one that is NaN (``SampleFlags.NONFINITE``); it
         does not spoil the statistics of a clipping as a NaN may.
+    zeroed : bool, optional
+        Whether all integers and booleans in the outputs are 0, as `numpy.zeros` makes
+        them at no cost. Then those need not be written where nothing happens to a
+        sample.
     n_threads : int, optional
         Threads; the result does not depend on it.
 
@@ -292,8 +322,10 @@ def combine_planes(
         scale,
         fits,
         _readable(variances),
+        errors,
         _readable(flags),
         places,
+        zeroed,
         n_threads,
     )
 

@@ -8,7 +8,14 @@ import numpy as np
 
 from imcombiners_astro.errors import IntegerResultError
 
-__all__ = ["MemoryStore", "Product", "empty_pixels", "of_type", "total_nbytes"]
+__all__ = [
+    "MemoryStore",
+    "Product",
+    "blank_array",
+    "empty_pixels",
+    "of_type",
+    "total_nbytes",
+]
 
 
 class Product(NamedTuple):
@@ -43,6 +50,27 @@ class Product(NamedTuple):
 def total_nbytes(products, n_pixels, n_frames):
     """Bytes of several products."""
     return sum(product.nbytes(n_pixels, n_frames) for product in products)
+
+
+def blank_array(shape, dtype):
+    """
+    Make an array for the kernel to write.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Its shape.
+    dtype : `~numpy.dtype`
+        Its type.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        Of zeros, if they are not floats: where nothing happens to a sample the kernel
+        then need not write any (``zeroed`` of `combine_planes`).
+    """
+    is_float = np.dtype(dtype).kind == "f"
+    return np.empty(shape, dtype) if is_float else np.zeros(shape, dtype)
 
 
 def of_type(values, dtype, argument):
@@ -119,11 +147,13 @@ class MemoryStore:
         self._shape = tuple(shape)
         n_pixels = int(np.prod(shape))
         self._arrays = {
-            p.name: np.empty((n_frames, n_pixels) if p.is_cube else n_pixels, p.dtype)
+            p.name: blank_array(
+                (n_frames, n_pixels) if p.is_cube else n_pixels, p.dtype
+            )
             for p in products
         }
 
-    def room(self, name, piece, k=None):
+    def room(self, name, piece):
         """
         Give an array for what the kernel writes.
 
@@ -133,39 +163,38 @@ class MemoryStore:
             The product.
         piece : Piece
             The part of the image.
-        k : int, optional
-            The frame, of a cube.
 
         Returns
         -------
-        `~numpy.ndarray`, of the shape of the piece
-            Where the values are kept, if they are kept as they are.
+        `~numpy.ndarray`, of the shape of the piece; of a cube (N, *shape)
+            Where the values are kept, if they are kept as they are; as `blank_array`
+            makes it.
         """
         product = self._products[name]
         if product.convert is None:
-            return self._place(name, piece, k)
-        return np.empty(piece.shape, product.work)
+            return self._place(name, piece)
+        return blank_array(piece.shape, product.work)
 
-    def keep(self, name, piece, values, k=None):
+    def keep(self, name, piece, values):
         """
         Keep part of a product.
 
         Parameters
         ----------
-        name, piece, k
+        name, piece
             As for `room`.
-        values : `~numpy.ndarray`, of the shape of the piece
+        values : `~numpy.ndarray`, of the shape that `room` gives
             As the kernel has written them.
         """
-        place, convert = self._place(name, piece, k), self._products[name].convert
+        place, convert = self._place(name, piece), self._products[name].convert
         if convert is not None:
             place[...] = convert(values)
         elif not np.may_share_memory(place, values):
             place[...] = values
 
-    def _place(self, name, piece, k):
-        array = self._arrays[name] if k is None else self._arrays[name][k]
-        return array[piece.place].reshape(piece.shape)
+    def _place(self, name, piece):
+        part = self._arrays[name][..., piece.place]
+        return part.reshape(*part.shape[:-1], *piece.shape)
 
     def finish(self, frames=None):
         """

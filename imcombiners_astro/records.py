@@ -2,18 +2,17 @@
 """
 What is kept of a combination beside the image: its diagnostics.
 
-The kernel writes maps, and the flags of the samples, of which everything else about
-single samples follows.
+The kernel writes it, unless something has been done to the samples before that it does
+not know of: then it writes maps, and the flags of the samples, of which everything else
+about single samples follows.
 """
-
-from functools import partial
 
 import numpy as np
 
 from imcombiners_astro.flags import OutputFlags, SampleFlags
 from imcombiners_astro.pieces import Transform
 from imcombiners_astro.planes import Plan, combine_planes
-from imcombiners_astro.products import Product
+from imcombiners_astro.products import Product, blank_array
 from imcombiners_astro.stages import NOT_USED
 from imcombiners_astro.strip import Strip
 
@@ -23,6 +22,9 @@ REJECTED = np.uint8(SampleFlags.ALGORITHM)
 INPUT_MASK = np.uint8(SampleFlags.INPUT_MASK)
 OUTSIDE = np.uint8(SampleFlags.INPUT_MASK | SampleFlags.THRESHOLD)
 PREMASKED = np.uint8(OutputFlags.PREMASKED)
+
+# What the kernel counts of every frame.
+_COUNTS = ("frame_used", "frame_rejected_low", "frame_rejected_high")
 
 # Types of the maps; None is that of the image.
 _MAPS = {
@@ -47,6 +49,9 @@ class Record:
         Whether the flags of all samples are kept.
     n_frames : int
         Number of frames, N.
+    by_kernel : bool
+        Whether the last call of the kernel sees all that happens to a sample: there
+        are no calls before it, and no thresholds.
     n_threads : int or None
         Threads of the kernel.
     workers : Workers
@@ -58,8 +63,9 @@ class Record:
         Samples of each frame that are used, and those rejected on either side.
     """
 
-    def __init__(self, level, n_frames, *, n_threads, workers):
-        self.level, self.n_threads, self.workers = level, n_threads, workers
+    def __init__(self, level, n_frames, *, by_kernel, n_threads, workers):
+        self.level, self.by_kernel = level, by_kernel
+        self.n_threads, self.workers = n_threads, workers
         self.n_used, self.n_low, self.n_high = np.zeros((3, n_frames), np.int64)
 
     def products(self, dtype):
@@ -82,16 +88,42 @@ class Record:
             cubes.append(("sample_flags", np.dtype("u1")))
         return found + [Product(name, kind, kind, True) for name, kind in cubes]
 
+    def outputs(self, piece, store):
+        """
+        List what the kernel is to write beside the maps.
+
+        Parameters
+        ----------
+        piece : Piece
+            A piece.
+        store : MemoryStore
+            Where the cubes are kept.
+
+        Returns
+        -------
+        dict of str to `~numpy.ndarray`
+            Outputs for `~imcombiners_astro.planes.combine_planes`.
+        """
+        found, n_frames = {}, len(piece.pixels)
+        if self.by_kernel:
+            found["mask_rej"] = store.room("mask_rej", piece)
+            found |= {name: blank_array(n_frames, np.int64) for name in _COUNTS}
+        if self.level == "full":
+            found["sample_flags"] = store.room("sample_flags", piece)
+        elif not self.by_kernel:
+            found["sample_flags"] = blank_array((n_frames, *piece.shape), np.uint8)
+        return found
+
     def complete(self, piece, outputs, past, called, plans, transform, store):
         """
-        Add to what the kernel has found out about a piece, and keep the cubes.
+        Add to what the kernel has found out about a piece.
 
         Parameters
         ----------
         piece : Piece
             The piece, without neighbours.
         outputs : dict of str to `~numpy.ndarray`
-            Maps, and ``sample_flags``, written by the kernel; they are changed.
+            Maps, and what `outputs` lists, written by the kernel; they are changed.
         past : Past or None
             What rejections before have done.
         called : (`~numpy.ndarray`, `~numpy.ndarray`) or None
@@ -103,6 +135,12 @@ class Record:
         store : MemoryStore
             Where the cubes are kept.
         """
+        if self.by_kernel:
+            for total, name in zip(
+                (self.n_used, self.n_low, self.n_high), _COUNTS, strict=True
+            ):
+                total += outputs[name]
+            return
         if past is not None:
             _add_past(outputs, past, plans)
         flags = outputs["sample_flags"]
@@ -126,17 +164,14 @@ class Record:
             premasked = ((flags & OUTSIDE) != 0).any(axis=0)
             outputs["output_flags"][premasked] |= PREMASKED
             outputs["output_flags"][~premasked] &= ~PREMASKED
-        keep = partial(self._keep_frame, store, piece, flags)
-        self.n_used += self.workers.map(keep, range(len(flags)))
+        unused = outputs["mask_rej"] = store.room("mask_rej", piece)
+        self.n_used += self.workers.map(_mark_unused, flags, unused)
 
-    def _keep_frame(self, store, piece, flags, k):
-        """Keep what is known of the samples of a frame; return how many are used."""
-        unused = store.room("mask_rej", piece, k)
-        np.not_equal(flags[k] & NOT_USED, 0, out=unused)
-        store.keep("mask_rej", piece, unused, k)
-        if self.level == "full":
-            store.keep("sample_flags", piece, flags[k], k)
-        return unused.size - np.count_nonzero(unused)
+
+def _mark_unused(flags, unused):
+    """Mark the samples of a frame that are not used; return how many are."""
+    np.not_equal(flags & NOT_USED, 0, out=unused)
+    return unused.size - np.count_nonzero(unused)
 
 
 def _add_past(outputs, past, plans):

@@ -35,13 +35,14 @@ class Strip(NamedTuple):
         How ``pixels`` become values; `None` means that they are values.
     uncertainty : `~numpy.ndarray`, shape (n_rows, n_columns), or `None`
         Uncertainties as the image has them, of the class and unit they have there.
-        They are values; see `variance`.
+        They are values, in either byte order; see `errors`.
     flags : `~numpy.ndarray` of int, shape (n_rows, n_columns), or `None`
         Data-quality bits; integers of 8, 16 or 32 bits in the order of the machine.
     rule : `~imcombiners_astro.variances.VarianceRule` or `None`
         How ``uncertainty`` becomes a variance.
     room : `~numpy.ndarray` of float64, shape (n_rows, n_columns), or `None`
-        Memory for variances, part of the buffer of the strip.
+        Memory for uncertainties of a type that the kernel does not read, part of the
+        buffer of the strip.
     place : `~imcombiners_astro.places.Place` or `None`
         Where these rows and columns are in a strip of the result, if they are not all
         of it.
@@ -109,10 +110,9 @@ class Strip(NamedTuple):
 
         Returns
         -------
-        `~numpy.ndarray` of float32 or float64, shape (n_rows, n_columns), or `None`
+        `~numpy.ndarray` of float64, shape (n_rows, n_columns), or `None`
             ``std**2``, the variance, or ``1 / ivar`` (infinite where that is 0), with
             the unit of the uncertainty converted. `None` if there is no uncertainty.
-            It may be ``uncertainty`` itself, and lives as long as the strip.
 
         Raises
         ------
@@ -124,7 +124,21 @@ class Strip(NamedTuple):
         """
         if self.uncertainty is None:
             return None
-        return self.rule.variance(self.uncertainty, self.mask, self.room)
+        return self.rule.variance(self.uncertainty, self.mask)
+
+    def errors(self):
+        """
+        Uncertainties as the kernel reads them; ``rule`` tells how.
+
+        Returns
+        -------
+        `~numpy.ndarray` of float32 or float64, shape (n_rows, n_columns)
+            ``uncertainty`` itself, or ``room`` with a copy of it.
+        """
+        if self.room is None:
+            return self.uncertainty
+        self.room[...] = self.uncertainty
+        return self.room
 
     def values(self):
         """
@@ -194,7 +208,7 @@ class Frame(Protocol):
         Whether the values are integers of at most 16 bits (then float32 is exact).
     row_nbytes : int
         Bytes of memory that one folded row needs while it is in use: pixels, mask,
-        uncertainties, their variances, and flags. 0 if everything is in memory as it
+        uncertainties and flags. 0 if everything is in memory as it
         will be used.
     buffer_nbytes : int
         How many of these ``read`` finds room for in a buffer given to it; 0 if it makes

@@ -18,7 +18,13 @@ from imcombiners_astro.pieces import FlagRule, PieceMaker
 from imcombiners_astro.places import PlacedFrame
 from imcombiners_astro.planes import combine_planes
 from imcombiners_astro.planning import make_plans
-from imcombiners_astro.products import Product, empty_pixels, of_type, total_nbytes
+from imcombiners_astro.products import (
+    Product,
+    blank_array,
+    empty_pixels,
+    of_type,
+    total_nbytes,
+)
 from imcombiners_astro.records import Record
 from imcombiners_astro.stages import run_stages
 from imcombiners_astro.strip import fold
@@ -146,6 +152,11 @@ class Task:
             self.record = Record(
                 options.extras.diagnostics,
                 len(frames),
+                by_kernel=not (
+                    self.plans.stages
+                    or options.clips_by_call
+                    or inputs.thresholds is not None
+                ),
                 n_threads=options.n_threads,
                 workers=workers,
             )
@@ -262,7 +273,7 @@ class Task:
         if self.calls_functions:
             # The stack, copies of it inside astropy and masks: some four times.
             nbytes += 8 * max(row, 1)
-        if self.record is not None:
+        if self.record is not None and not (in_memory and self.record.by_kernel):
             nbytes += 2 * row
         if self.plans.stages:
             nbytes += 5 * row
@@ -276,6 +287,7 @@ class Task:
     def combine(self, piece, store):
         """Combine one piece into its place in a store."""
         options, transform, past = self.options, self.inputs.transform, None
+        masks = piece.inner().masks
         if self.plans.stages:
             piece, past = run_stages(
                 piece,
@@ -301,9 +313,12 @@ class Task:
             **self._more_arguments(piece, outputs),
             plan=self.plans.last,
             outputs=outputs,
+            zeroed=True,
             n_threads=options.n_threads,
             **transform.values(),
         )
+        if piece.variances is not None:
+            piece.check_errors(outputs["frame_negative"], masks)
         self._finish_uncertainty(piece, outputs, stack, store)
         self._check_integer(outputs["mask"])
         if self.record is not None:
@@ -313,8 +328,7 @@ class Task:
         if self.tally is not None:
             self._count(piece, outputs, past, called)
         for product in self.products:
-            if not product.is_cube:
-                store.keep(product.name, piece, outputs[product.name])
+            store.keep(product.name, piece, outputs[product.name])
 
     def _outputs(self, piece, store):
         """Return what the kernel is to write for a piece."""
@@ -325,16 +339,19 @@ class Task:
             # One that the caller's function makes comes later.
             and (product.name != "uncertainty" or self.uncertainty is not None)
         }
-        cube = (len(piece.pixels), *piece.shape)
+        n_frames = len(piece.pixels)
         if self.record is not None:
-            outputs["sample_flags"] = np.empty(cube, np.uint8)
+            outputs |= self.record.outputs(piece, store)
+        if piece.variances is not None:
+            outputs["frame_negative"] = blank_array(n_frames, np.int64)
         if self.uncertainty is None:
-            outputs["mask_rej"] = np.empty(cube, bool)
+            cube = (n_frames, *piece.shape)
+            outputs.setdefault("mask_rej", blank_array(cube, bool))
         elif self.uncertainty.needs_n_used:
-            outputs.setdefault("n_used", np.empty(piece.shape, np.uint16))
+            outputs.setdefault("n_used", blank_array(piece.shape, np.uint16))
         if self.tally is not None:
             for name in ("n_rejected_low", "n_rejected_high"):
-                outputs.setdefault(name, np.empty(piece.shape, np.uint16))
+                outputs.setdefault(name, blank_array(piece.shape, np.uint16))
         return outputs
 
     def _more_arguments(self, piece, outputs):
@@ -346,7 +363,7 @@ class Task:
             weights = piece.weights
         arguments = {"weights": weights}
         if piece.variances is not None:
-            arguments["variances"] = piece.variances
+            arguments |= {"variances": piece.variances, "errors": piece.errors}
         if piece.flags is not None and "dq" in outputs:
             arguments["flags"] = piece.flags
         return arguments

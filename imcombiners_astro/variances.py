@@ -1,6 +1,6 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """
-Variances of images, made of whatever uncertainty they come with.
+Variances of images, whatever uncertainty they come with.
 
 A standard deviation, a variance and an inverse variance (the classes
 `~astropy.nddata.StdDevUncertainty`, `~astropy.nddata.VarianceUncertainty` and
@@ -13,7 +13,13 @@ from typing import NamedTuple
 import numpy as np
 from astropy import units as u
 
-__all__ = ["VarianceRule", "require_variances", "unit_ratio", "variance_rule"]
+__all__ = [
+    "VarianceRule",
+    "are_readable",
+    "require_variances",
+    "unit_ratio",
+    "variance_rule",
+]
 
 # Unit of an uncertainty of an image whose unit is `unit`.
 _UNIT = {
@@ -26,6 +32,8 @@ _UNIT = {
 class VarianceRule(NamedTuple):
     """
     How an array of uncertainties becomes variances.
+
+    The kernel takes it as an `~imcombiners_astro.planes.ErrorScaling`.
 
     Attributes
     ----------
@@ -41,24 +49,23 @@ class VarianceRule(NamedTuple):
     kind: str
     factor: float = 1.0
 
-    def converts(self, dtype):
+    def in_unit(self, factor):
         """
-        Whether variances need an array of their own.
+        Give the rule for an image whose values are converted to another unit.
 
         Parameters
         ----------
-        dtype : `~numpy.dtype`
-            Type of the uncertainties.
+        factor : float
+            What the values are multiplied by.
 
         Returns
         -------
-        bool
-            `False` if the uncertainties serve as they are.
+        VarianceRule
+            It gives variances in the square of that unit.
         """
-        as_it_is = dtype.kind == "f" and dtype.itemsize in (4, 8) and dtype.isnative
-        return self.kind != "var" or self.factor != 1 or not as_it_is
+        return self._replace(factor=self.factor * factor**2)
 
-    def variance(self, array, mask=None, out=None):
+    def variance(self, array, mask=None):
         """
         Variances.
 
@@ -68,17 +75,14 @@ class VarianceRule(NamedTuple):
             Uncertainties.
         mask : `~numpy.ndarray` of bool, optional
             `True` where a sample will not be used, whatever its uncertainty is.
-        out : `~numpy.ndarray` of float64, optional
-            To be used for the result, where it needs memory.
 
         Returns
         -------
-        `~numpy.ndarray`
-            ``std**2``, the variance, or ``1 / ivar`` (infinite where that is 0). It is
-            float64, or ``array`` itself where this holds what is wanted. NaN stays NaN.
-            Squares are float64 for float32 as well, which has no room for them: fluxes
-            of 1e-17 erg/s/cm2 may have errors of 1e-20, the square of which is below
-            the smallest float32.
+        `~numpy.ndarray` of float64
+            ``std**2``, the variance, or ``1 / ivar`` (infinite where that is 0). NaN
+            stays NaN. Single precision has no room for squares: fluxes of 1e-17
+            erg/s/cm2 may have errors of 1e-20, the square of which is below the
+            smallest float32.
 
         Raises
         ------
@@ -98,24 +102,30 @@ class VarianceRule(NamedTuple):
         """
         if self.kind not in _UNIT:
             raise _unknown(self.name)
-        self._check(array, mask)
-        if not self.converts(array.dtype):
-            return array
-        if out is None:
-            out = np.empty(array.shape, np.float64)
-        as_f8 = {"out": out, "dtype": np.float64, "casting": "same_kind"}
+        self.check(array, mask)
+        values = array.astype(np.float64)
         with np.errstate(divide="ignore", over="ignore"):
             if self.kind == "std":
-                np.multiply(array, array, **as_f8)
+                values *= values
             elif self.kind == "ivar":
-                np.divide(1.0, array, **as_f8)
-            else:
-                np.copyto(out, array, casting="same_kind")
-            if self.factor != 1:
-                out *= self.factor
-        return out
+                np.divide(1.0, values, out=values)
+            values *= self.factor
+        return values
 
-    def _check(self, array, mask):
+    def check(self, array, mask=None):
+        """
+        Refuse negative uncertainties.
+
+        Parameters
+        ----------
+        array, mask
+            As of `variance`.
+
+        Raises
+        ------
+        ValueError
+            If a sample in use has one.
+        """
         if not (array.size and np.fmin.reduce(array, axis=None) < 0):
             return
         bad = array < 0
@@ -129,6 +139,32 @@ class VarianceRule(NamedTuple):
             f"{self.name}: found a negative {what}, {array[bad][0]:g}, at a pixel that "
             "is not masked; expected 0 or more, or NaN where it is not known."
         )
+
+
+def are_readable(array):
+    """
+    Whether the kernel reads uncertainties as they are.
+
+    Parameters
+    ----------
+    array : `~numpy.ndarray`
+        The uncertainties.
+
+    Returns
+    -------
+    bool
+        `True` for single and double precision in rows whose pixels follow each other.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from imcombiners_astro.variances import are_readable
+    >>> errors = np.ones((2, 3), dtype=">f4")
+    >>> are_readable(errors), are_readable(errors.T), are_readable(errors.astype(int))
+    (True, False, False)
+    """
+    in_rows = array.shape[-1] <= 1 or array.strides[-1] == array.itemsize
+    return array.dtype.str[1:] in ("f4", "f8") and in_rows
 
 
 def variance_rule(name, kind, unit, image_unit):

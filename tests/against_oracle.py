@@ -47,8 +47,8 @@ def kernel_plan(case):
     )
 
 
-def run_kernel(case, names, n_threads=None):
-    """The named outputs of the kernel for this case."""
+def run_kernel(case, names, n_threads=None, zeroed=False):
+    """The named outputs of the kernel for this case, from what is in them before."""
     plan = kernel_plan(case)
     arguments = case.arguments
     if case.fits is not None:
@@ -61,14 +61,23 @@ def run_kernel(case, names, n_threads=None):
         if name in names:
             cube = name in ("mask_rej", "mask_thresh", "sample_flags")
             shape = (len(case.pixels), *case.shape) if cube else case.shape
-            outputs[name] = np.full(shape, 77, dtype)
-    planes.combine_planes(case.pixels, plan, outputs, n_threads=n_threads, **arguments)
+            before = 0 if zeroed and dtype.kind != "f" else 77
+            outputs[name] = np.full(shape, before, dtype)
+    for name in oracle.PER_FRAME:
+        if name in names:
+            outputs[name] = np.full(len(case.pixels), 77, np.int64)
+    if not (plan.ivar or "uncertainty" in outputs):
+        outputs.pop("frame_negative", None)  # no variances are read
+    arguments |= {"n_threads": n_threads, "zeroed": zeroed}
+    planes.combine_planes(case.pixels, plan, outputs, **arguments)
     return outputs
 
 
 def describe(case, truth, got, name):
     """The first differing column, in full."""
     differ = ~np.isclose(got[name], truth[name], rtol=0, atol=0, equal_nan=True)
+    if name in oracle.PER_FRAME:
+        return f"{name}: kernel {got[name]}, oracle {truth[name]}\n{case!r}"
     where = tuple(int(i) for i in np.argwhere(differ)[0])
     pixel = where if truth[name].shape == case.shape else where[1:]
     lines = [f"{name} differs in {differ.sum()} of {differ.size} places", repr(case)]
@@ -91,6 +100,8 @@ def describe(case, truth, got, name):
         variances = [float(plane[pixel]) for plane in case.variances]
         lines.append(f"variances {variances}")
     for key, values in got.items():
+        if key in oracle.PER_FRAME:
+            continue
         at = pixel if values.shape == case.shape else (slice(None), *pixel)
         a, b = values[at].tolist(), truth[key][at].tolist()
         lines.append(f"  {key}: kernel {a!r}, oracle {b!r}")
@@ -108,7 +119,7 @@ def check(case, some):
     tally["columns"] += int(np.prod(case.shape))
     # What is asked for decides which code runs, so ask in more than one way.
     for names in (everything, ["image"], [n for n in everything if n in some]):
-        got = run_kernel(case, names)
+        got = run_kernel(case, names, zeroed=len(some) % 2 == 1)
         for name, values in got.items():
             if not np.array_equal(
                 values, truth[name], equal_nan=values.dtype.kind == "f"
@@ -152,7 +163,7 @@ def compared(max_examples, strategy=cases, **options):
     """Decorator: so many random cases, drawn with these options."""
 
     def decorate(function):
-        names = list(oracle.output_types(dq=True))
+        names = [*oracle.output_types(dq=True), *oracle.PER_FRAME]
         wanted = st.sets(st.sampled_from(names), max_size=4)
         return settings(
             max_examples=max_examples,

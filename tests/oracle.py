@@ -169,6 +169,7 @@ class Column:
         for k in self.survivors:
             if not math.isfinite(self.used[k]):
                 flags[k] |= NONFINITE
+        low_side, high_side = self.sides()
         survivors = [k for k in self.survivors if math.isfinite(self.used[k])]
 
         x = [self.used[k] for k in survivors]
@@ -205,7 +206,27 @@ class Column:
             "output_flags": output_flags,
             "n_rejected_low": self.n_low,
             "n_rejected_high": self.n_high,
+            "frame_used": [k in survivors for k in self.frames],
+            "frame_rejected_low": [k in low_side for k in self.frames],
+            "frame_rejected_high": [k in high_side for k in self.frames],
         }
+
+    def sides(self):
+        """Frames that are rejected below, and above, as the numbers of both say.
+
+        Where there are some on both sides, those are low that are nearer to the
+        smallest sample left than to the largest; if that is not their number, so many
+        of the smallest are.
+        """
+        gone = [k for k in self.available if k not in self.survivors]
+        low = gone if self.n_low else []
+        if self.n_low and self.n_high:
+            left = [self.seen[k] for k in self.survivors] or [math.nan]
+            middle = 0.5 * min(left) + 0.5 * max(left)
+            low = [k for k in gone if self.seen[k] < middle]
+            if len(low) != self.n_low:
+                low = sorted(gone, key=lambda k: (self.seen[k], k))[: self.n_low]
+        return low, [k for k in gone if k not in low]
 
     def uncertainty(self, x, weights, image, survivors):
         """Uncertainty of the image, made of the survivors with these weights."""
@@ -267,6 +288,16 @@ def to_work(values, work):
     return values
 
 
+def variances_of(errors, scaling):
+    """Variances from errors of a kind; NaN where these are negative."""
+    if scaling is None:
+        return errors
+    with np.errstate(all="ignore"):
+        real = np.where(errors < 0, np.nan, errors)
+        variances = {"var": real, "std": real * real, "ivar": 1.0 / real}[scaling.kind]
+        return variances * scaling.factor
+
+
 def inverse_weights(variances, factor, scale):
     """Weights of samples of these raw variances, and where there is none."""
     slope = factor / scale
@@ -300,6 +331,7 @@ def combine(
     scale=None,
     fits=None,
     variances=None,
+    errors=None,
     flags=None,
     output_dtype="f8",
 ):
@@ -322,6 +354,8 @@ def combine(
         ``blank``) or None.
     variances : array of shape (N, *shape), or list of N, optional
         Variances of the samples before the transform.
+    errors : list of N, optional
+        What each plane of variances holds instead (``kind``, ``factor``) or None.
     flags : array of int, shape (N, *shape), or list of N, optional
         Flags of the samples. ``None`` in a list: no flags in that frame.
     output_dtype : dtype, optional
@@ -338,6 +372,7 @@ def combine(
     factors = per_frame(factor, n_frames, 1.0)
     scales = per_frame(scale, n_frames, 1.0)
     raw, seen, used, bad, weight, variance, dq = [], [], [], [], [], [], []
+    negative = []
     for k in range(n_frames):
         plane = to_work(load_plane(pixels[k], fits[k] if fits else None), plan.work)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -353,6 +388,9 @@ def combine(
             mask = masks[k]
         known = np.full(shape, np.nan) if variances is None else variances[k]
         known = np.asarray(known).astype(np.float64)
+        read = plan.ivar or plan.uncertainty == "propagate"
+        negative.append(read and bool((known < 0).any()))
+        known = variances_of(known, errors and errors[k])
         if plan.ivar:
             one, without = inverse_weights(known, factors[k], scales[k])
             mask = mask | without
@@ -394,7 +432,20 @@ def combine(
             with np.errstate(over="ignore"):
                 flat = np.array(values, dtype=np.float64).astype(dtype)
         outputs[name] = np.ascontiguousarray(flat).reshape(full_shape)
+    for name in PER_FRAME[:-1]:
+        values = np.array([column[name] for column in columns], dtype=np.int64)
+        outputs[name] = values.reshape(n_pixels, n_frames).sum(axis=0)
+    outputs["frame_negative"] = np.array(negative, dtype=np.int64)
     return outputs
+
+
+#: Outputs with a number per frame, of type int64.
+PER_FRAME = (
+    "frame_used",
+    "frame_rejected_low",
+    "frame_rejected_high",
+    "frame_negative",
+)
 
 
 def output_types(real="f8", dq=False):

@@ -73,6 +73,7 @@ class Case:
     scale: object = None
     fits: object = None
     variances: object = None
+    errors: object = None
     flags: object = None
     output_dtype: str = "f8"
     note: dict = field(default_factory=dict)
@@ -80,7 +81,7 @@ class Case:
     @property
     def arguments(self):
         """What goes with the pixels and the plan, as keywords."""
-        names = "masks weights zero factor scale fits variances flags".split()
+        names = "masks weights zero factor scale fits variances errors flags".split()
         return {name: getattr(self, name) for name in names}
 
     @property

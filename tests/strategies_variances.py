@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from strategies import LAYOUTS, cases, lay_out, planes_of
 from strategies_steps import per_frame
 
+from imcombiners_astro.planes import ErrorScaling
+
 __all__ = ["FLAG_TYPES", "PROPAGATED", "cases_with_variances"]
 
 #: Statistics whose uncertainty follows from the variances of the samples.
@@ -59,6 +61,17 @@ def models(draw, n_frames):
 
 
 @st.composite
+def errors(draw, n_frames):
+    """What the variances of the frames hold: the same everywhere, or anything."""
+    kinds = st.sampled_from(["std", "std", "ivar", "var"])
+    factors = st.sampled_from([1.0, 1.0, 1e-6, 0.7])
+    if draw(st.booleans(), label="all alike"):
+        return [ErrorScaling(draw(kinds), draw(factors))] * n_frames
+    each = st.one_of(st.none(), st.builds(ErrorScaling, kinds, factors))
+    return [draw(each) for _ in range(n_frames)]
+
+
+@st.composite
 def cases_with_variances(draw, **options):
     """Strategy for a `Case` with variances, flags, or both; options of `cases`."""
     case = draw(cases(**({"statistics": PROPAGATED} | options)))
@@ -79,6 +92,9 @@ def cases_with_variances(draw, **options):
         cube = make_variances(rng, kind, dtype, shape, bad)
         case.variances = lay_out(cube, layout)
         case.note["variances"] = f"{kind}, {dtype}, {layout}"
+        if draw(st.booleans(), label="errors of other kinds"):
+            case.errors = draw(errors(shape[0]))
+            case.note["errors"] = case.errors
     if draw(st.booleans(), label="flags"):
         dtype = draw(st.sampled_from(FLAG_TYPES), label="type of flags")
         layout = draw(st.sampled_from(LAYOUTS), label="layout of flags")

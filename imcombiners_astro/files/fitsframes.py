@@ -19,7 +19,7 @@ from imcombiners_astro.files.layout import header_of
 from imcombiners_astro.files.outline import outline_of_file, without_pixels
 from imcombiners_astro.files.tiles import rows_of_tiles
 from imcombiners_astro.strip import BaseFrame, Strip, fold, folded_rows
-from imcombiners_astro.variances import variance_rule
+from imcombiners_astro.variances import are_readable, variance_rule
 
 __all__ = ["FitsFrame", "SectionFrame"]
 
@@ -123,7 +123,7 @@ class FitsFrame(_FileFrame):
         extra = 0
         if layout.uncertainty is not None:
             self._take_uncertainty(layout.note, options)
-            if self._rule.converts(layout.uncertainty.raw.newbyteorder("=")):
+            if not are_readable(np.empty(0, layout.uncertainty.raw)):
                 sizes["room"] = 8
         if layout.flags is not None:
             self._take_flags(layout.flags.dtype)
@@ -203,8 +203,6 @@ class FitsFrame(_FileFrame):
             found[what] = raw.view(part.raw)
         if "mask" in found:
             found["mask"] = _as_mask(found["mask"])
-        if "uncertainty" in found:
-            found["uncertainty"] = _native(found["uncertainty"])
         if "room" in self._places:
             found["room"] = self._piece(buffer, "room", n_pixels).view(np.float64)
         if "flags" in found:
@@ -354,7 +352,7 @@ class SectionFrame(_FileFrame):
             sizes = {}
         if "uncertainty" in self._parts:
             self._take_uncertainty(choice.note, options)
-            if self._rule.converts(dtypes["uncertainty"]):
+            if not are_readable(np.empty(0, dtypes["uncertainty"])):
                 sizes["room"] = 8
         if "flags" in self._parts:
             self._take_flags(dtypes["flags"])

@@ -27,7 +27,7 @@ from imcombiners_astro.diagnostics import DIAGNOSTICS
 from imcombiners_astro.files.blocks import padded
 from imcombiners_astro.files.checksum import DataSum, set_checksum
 from imcombiners_astro.files.tiles import compress
-from imcombiners_astro.products import of_type
+from imcombiners_astro.products import blank_array, of_type
 from imcombiners_astro.result_fits import flag_hdus, frames_hdu, tile_shape
 
 __all__ = ["FileStore"]
@@ -166,17 +166,26 @@ class FileStore:
             disk.file.close()
         self._replacement.close()
 
-    def room(self, name, piece, k=None):
+    def room(self, name, piece):
         """Give an array for what the kernel writes; see `MemoryStore`."""
-        return np.empty(piece.shape, self._products[name].work)
+        product = self._products[name]
+        shape = (self._n_frames, *piece.shape) if product.is_cube else piece.shape
+        return blank_array(shape, product.work)
 
-    def keep(self, name, piece, values, k=None):
+    def keep(self, name, piece, values):
         """Write part of a product; see `MemoryStore`."""
-        convert = self._products[name].convert
-        if convert is not None:
-            values = convert(values)
+        product, first = self._products[name], piece.place.start
+        if product.is_cube:
+            for k, plane in enumerate(values):
+                self._write(name, plane, k * prod(self._shape) + first)
+            return
+        if product.convert is not None:
+            values = product.convert(values)
+        self._write(name, values, first)
+
+    def _write(self, name, values, first):
+        """Write values to where they belong, from pixel `first` on."""
         values = np.ascontiguousarray(values).reshape(-1)
-        first = (k or 0) * prod(self._shape) + piece.place.start
         for target in self._targets[name]:
             wanted = values
             if target.dtype != _plain(values.dtype):

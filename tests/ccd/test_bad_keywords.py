@@ -233,9 +233,11 @@ def test_clipping_that_cannot_reject(clip, warns):
 
 def test_a_row_that_does_not_fit_into_the_memory():
     ccds = stack_of(N, (4000,))
+    # What thresholds do is put on top of the diagnostics in memory of its own.
+    keywords = {"diagnostics": "full", "thresholds": (-1e9, 1e9)}
     with pytest.raises(ValueError, match=r"AvSigClip.*one row.*mem_limit=100000"):
-        combine(ccds, rejectors=imc.AvSigClip(), diagnostics="full", mem_limit=1e5)
-    combine(ccds, rejectors=imc.AvSigClip(), diagnostics="full", mem_limit=1e6)
+        combine(ccds, rejectors=imc.AvSigClip(), mem_limit=1e5, **keywords)
+    combine(ccds, rejectors=imc.AvSigClip(), mem_limit=1e6, **keywords)
 
 
 def test_arrays_of_other_libraries_are_for_ccdproc_alone(ccds):

@@ -244,16 +244,25 @@ def test_variance(rng, kind, shape):
     for height in (1, 2, 100):
         found = in_pieces(frame, lambda strip: strip.variance(), height)
         np.testing.assert_allclose(found, sigma**2, rtol=1e-15)
-    assert frame.row_nbytes == (0 if kind == "var" else 8 * fold(shape)[1])
+    assert frame.row_nbytes == 0
 
 
-def test_variance_is_not_copied(rng):
-    variance = rng.uniform(1, 9, SHAPE)
-    for array in (variance, variance.astype("f4"), variance[::-1]):
-        ccd = CCDData(np.ones(SHAPE), unit="adu")
-        ccd.uncertainty = VarianceUncertainty(array, copy=False)
-        strip = whole(CCDFrame(ccd, "x", want_uncertainty=True))
-        assert np.shares_memory(strip.variance(), array)
+def test_uncertainties_are_not_copied(rng):
+    errors = rng.uniform(1, 9, SHAPE)
+    for array in (errors, errors.astype(">f4"), errors[::-1], errors[:, 1:]):
+        ccd = CCDData(np.ones(array.shape), unit="adu")
+        for kind in UNCERTAINTIES.values():
+            ccd.uncertainty = kind(array, copy=False)
+            strip = whole(CCDFrame(ccd, "x", want_uncertainty=True))
+            assert np.shares_memory(strip.errors(), array)
+    # but strip by strip, where the kernel cannot read them
+    for array in (errors.astype(int), errors.astype("f2"), np.asfortranarray(errors)):
+        ccd = CCDData(np.ones(SHAPE), uncertainty=StdDevUncertainty(array), unit="adu")
+        frame = CCDFrame(ccd, "x", want_uncertainty=True)
+        assert frame.row_nbytes == 8 * SHAPE[1]
+        strip = frame.read(1, 3)
+        np.testing.assert_array_equal(strip.errors(), array[1:3])
+        assert strip.errors() is strip.room
 
 
 def test_not_asked_for():
@@ -513,7 +522,6 @@ def test_rows_of_a_strip(rng):
     for name in ("pixels", "mask", "uncertainty", "flags"):
         np.testing.assert_array_equal(getattr(part, name), getattr(strip, name)[2:4])
     np.testing.assert_array_equal(part.variance(), strip.uncertainty[2:4] ** 2)
-    assert np.shares_memory(part.variance(), strip.room)
     plain = CCDFrame(CCDData(np.ones(SHAPE), unit="adu"), "x").read(0, 6)
     assert plain.rows(slice(1, 2))[1:] == (None,) * 8
 
@@ -529,19 +537,23 @@ def test_crop(rng):
     np.testing.assert_array_equal(strip.variance(), expected)
 
 
-def test_variances_are_made_in_strips(rng):
-    # standard deviations in memory: their squares never exist all at once
+def test_uncertainties_are_converted_in_strips(rng):
+    # those of other types never exist all at once as floats
     shape = (400, 300)
-    frames = [full_frame(rng, shape) for _ in range(3)]
+    frames = []
+    for _ in range(3):
+        ccd = CCDData(np.ones(shape), unit="adu")
+        ccd.uncertainty = StdDevUncertainty(rng.integers(1, 99, shape))
+        frames.append(CCDFrame(ccd, "x", want_uncertainty=True))
     plan = plan_strips(frames, 1e6)
     assert plan.n_strips > 3
     assert plan.nbytes < 1e6
     seen = 0
     for start, stop, planes in strips(frames, 1e6):
         for frame, strip in zip(frames, planes, strict=True):
-            variance = strip.variance()
-            assert variance.base is not None  # part of the buffer
-            expected = frame.ccd.uncertainty.array[start:stop] ** 2
-            np.testing.assert_array_equal(variance, expected)
+            errors = strip.errors()
+            assert errors.base is not None  # part of the buffer
+            expected = frame.ccd.uncertainty.array[start:stop]
+            np.testing.assert_array_equal(errors, expected)
         seen += stop - start
     assert seen == 400

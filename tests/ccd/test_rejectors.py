@@ -42,6 +42,21 @@ def steps_of(rejectors, counts=None):
     return tuple(step for step in steps if step is not None)
 
 
+@pytest.mark.parametrize("rejectors", REJECTORS.values(), ids=REJECTORS)
+@pytest.mark.parametrize("keywords", [{}, {"scale": np.linspace(0.9, 1.1, N)}])
+def test_by_the_kernel_and_by_its_flags(rejectors, keywords):
+    """Thresholds that exclude nothing have everything counted from the flags."""
+    ccds = stack_of(N, (30, 41), masks=True, dtype=np.float32)
+    keywords = {"rejectors": rejectors, "diagnostics": "full", "dtype": "f4"} | keywords
+    found = combine(ccds, **keywords)
+    truth = combine(ccds, thresholds=(-1e30, 1e30), **keywords)
+    names = (*oracle.output_types(), "sample_flags")
+    for name in set(names) - {"image", "uncertainty", "mask_thresh"}:
+        np.testing.assert_array_equal(getattr(found, name), getattr(truth, name), name)
+    for name in found.frames.colnames:
+        np.testing.assert_array_equal(found.frames[name], truth.frames[name], name)
+
+
 def truth_of(ccds, plan, **arguments):
     masks = [ccd.mask for ccd in ccds]
     return oracle.combine([ccd.data for ccd in ccds], plan, masks=masks, **arguments)

@@ -339,6 +339,50 @@ def test_errors_that_cannot_be_used(uncertainty, match):
             combine(ccds, weights="ivar")
 
 
+@pytest.mark.parametrize("keyword", [{"uncertainty": "propagate"}, {"weights": "ivar"}])
+@pytest.mark.parametrize("grow", [None, 1.5])
+@pytest.mark.parametrize("bad", [-2.0, -math.inf])
+def test_a_negative_error_counts_unless_it_is_masked(keyword, grow, bad):
+    rejector = imc.SigClip(sigma=2, grow=grow)
+    for uncertainty, kind in (
+        (StdDevUncertainty, "standard deviation"),
+        (VarianceUncertainty, "variance"),
+        (InverseVariance, "inverse variance"),
+    ):
+        ccds, _ = stack_with_errors(classes=(uncertainty,))
+        # rejected or not, and in two images
+        place = (1, 4)
+        ccds[2].data[place] = 1e6
+        for k in (2, 4):
+            ccds[k].uncertainty.array[place] = bad
+            ccds[k].mask[place] = True
+        keywords = {"rejectors": rejector, "diagnostics": "full"} | keyword
+        result = combine(ccds, **keywords)
+        assert np.isfinite(result.data[place])
+        for k in (4, 2):
+            ccds[k].mask[place] = False
+            message = rf"img_list\[{k}\]: found a negative {kind}, {bad:g}, at a pixel"
+            with pytest.raises(ValueError, match=message):
+                combine(ccds, **keywords)
+
+
+@pytest.mark.parametrize("dtype", ["f4", ">f4", ">f8", "f2", "i2"])
+def test_types_of_errors(dtype):
+    """What the kernel reads, and what is converted for it, in and out of rows."""
+    rng = np.random.default_rng(8)
+    ccds, plain = stack_of(N, SHAPE), stack_of(N, SHAPE)
+    for ccd, other in zip(ccds, plain, strict=True):
+        sigma = rng.integers(1, 9, SHAPE)
+        ccd.uncertainty = StdDevUncertainty(sigma.astype(dtype, order="F"))
+        other.uncertainty = StdDevUncertainty(sigma.astype(float))
+    found, truth = (combine(x, uncertainty="propagate") for x in (ccds, plain))
+    np.testing.assert_array_equal(found.uncertainty.array, truth.uncertainty.array)
+    for ccd in ccds:
+        ccd.uncertainty.array = np.ascontiguousarray(ccd.uncertainty.array)
+    found = combine(ccds, uncertainty="propagate", mem_limit=1e4)
+    np.testing.assert_array_equal(found.uncertainty.array, truth.uncertainty.array)
+
+
 def test_files_have_their_errors(tmp_path):
     ccds, _ = stack_with_errors()
     files = [tmp_path / f"{k}.fits" for k in range(N)]

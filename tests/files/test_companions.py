@@ -150,10 +150,10 @@ def test_tile_compressed(tmp_path, rng, what):
     frame = open_frame(tmp_path / "b.fits", **WANTED)
     assert isinstance(frame, SectionFrame)
     assert_reads(frame, ccd, "std", flags)
-    # pixels, uncertainties, variances, flags, mask; and a mask and a copy of the flags
+    # pixels, uncertainties, flags, mask; and a mask and a copy of the flags
     extra = frame.row_nbytes - frame.buffer_nbytes
     assert extra == 11 * (1 if what == "DQ" else 5)
-    assert frame.buffer_nbytes >= 11 * (2 + 4 + 8 + 2 + 1)
+    assert frame.buffer_nbytes >= 11 * (2 + 4 + 2 + 1)
     frame.close()
 
 
@@ -395,7 +395,7 @@ def test_memory_of_strips(tmp_path, rng, kind, source):
     tracemalloc.start()
     for _, _, planes in strips(frames, limit):
         kept = [
-            (strip.variance(), bad_samples(frame, strip, 0))
+            (strip.errors(), bad_samples(frame, strip, 0))
             for frame, strip in zip(frames, planes, strict=True)
         ]
         assert len(kept) == n_frames

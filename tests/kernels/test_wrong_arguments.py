@@ -30,6 +30,7 @@ def fail(
 ):
     """The combination must fail, naming ``match`` in the message."""
     names = ("masks", "weights", "zero", "factor", "scale", "fits", "n_threads")
+    names += ("variances", "errors")
     arguments = {name: options.pop(name) for name in names if name in options}
     with pytest.raises(error, match=re.compile(match, re.IGNORECASE)):
         if outputs is None:
@@ -196,6 +197,47 @@ def test_two_outputs_in_one_array():
 def test_an_output_that_is_an_input():
     pixels = STACK.copy()
     fail("image|overlap|pixels", pixels=pixels, outputs={"image": pixels[0]})
+
+
+@pytest.mark.parametrize(
+    ("errors", "match"),
+    [
+        ([None] * 3, "errors: found 3 entries, expected one for each of 4"),
+        ([planes.ErrorScaling("sigma")] * 4, 'unknown kind of errors: "sigma"'),
+        ([planes.ErrorScaling("std", -1.0)] * 4, r"errors\[0\] factor: -1"),
+        ([None, planes.ErrorScaling("std", NAN), None, None], r"errors\[1\] factor"),
+        ([None, None, "std", None], "errors: found .*str.*, expected ErrorScaling"),
+        ("std!", "errors: found .*str"),
+    ],
+)
+def test_wrong_errors(errors, match):
+    fail(match, variances=STACK, errors=errors, uncertainty="propagate")
+
+
+def test_wrong_outputs_per_frame():
+    fail("frame_used: shape", outputs={"frame_used": np.zeros(6, "i8")})
+    fail("frame_used", outputs={"frame_used": np.zeros(4, "u1")})
+    fail("n_used: cannot write int64", outputs={"n_used": np.zeros(6, "i8")})
+
+
+def test_cubes_of_separate_planes():
+    whole = np.full((4, 9), 77, "u1")
+    planes.combine_planes(STACK, planes.Plan(), {"sample_flags": whole[:, 2:8]})
+    assert_array_equal(whole[:, 2:8], 0)
+    assert_array_equal(whole[:, [0, 1, 8]], 77)
+    wrong = [
+        np.zeros((6, 4), "u1").T,
+        np.zeros((4, 12), "u1")[:, ::2],
+        np.zeros((4, 6), "u1")[::-1],
+        np.lib.stride_tricks.as_strided(np.zeros(6, "u1"), (4, 6), (0, 1)),
+    ]
+    for cube in wrong:
+        fail("sample_flags: not C-contiguous", outputs={"sample_flags": cube})
+    # What is between the planes counts as part of the output.
+    pixels = list(np.zeros((4, 6), "u1"))
+    memory = np.zeros((4, 12), "u1")
+    pixels[1] = memory[1, 6:]
+    fail("shares memory", pixels=pixels, outputs={"sample_flags": memory[:, :6]})
 
 
 @pytest.mark.parametrize("q", [-0.1, 100.1, NAN, math.inf, None, "50", [50, 60]])

@@ -3,6 +3,7 @@
 
 use crate::direct::{Direct, Seen};
 use crate::estimate::Kit;
+use crate::frames::FrameCounts;
 use crate::job::Job;
 use crate::load::{
     drop_masked, load, load_masks, load_weights, prepare, transform, Place, Scratch, BLOCKS,
@@ -27,6 +28,7 @@ pub(crate) fn blocks<T: Work>(job: &Job<T>, start: usize, len: usize, outputs: O
         Some(direct) => worker.look(&direct, start, len),
         None => worker.load(start, 0, len),
     }
+    worker.frames.hand_in(len);
 }
 
 /// One thread's tools and room for a block, used again for the next.
@@ -41,12 +43,16 @@ struct Worker<'a, 'o, T: Work> {
     /// Most pixels of a run.
     run: usize,
     report: Report,
+    frames: FrameCounts<'o>,
 }
 
 impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
     fn new(job: &'a Job<'a, T>, outputs: Outputs<'o>) -> Self {
         let frames = job.planes.len();
-        let counts = outputs.wants(Product::NRejectedLow) || outputs.wants(Product::NRejectedHigh);
+        let counted = FrameCounts::new(frames, &outputs);
+        let counts = outputs.wants(Product::NRejectedLow)
+            || outputs.wants(Product::NRejectedHigh)
+            || counted.sides();
         // Where steps judge what others reject too, counting needs to know every sample's side.
         let kept = are_kept(job, &outputs);
         let sides = counts && job.plan.independent && (job.masked || job.plan.steps.len() > 1);
@@ -63,6 +69,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
                 outputs.wants(Product::SampleFlags),
                 sides,
             ),
+            frames: counted,
             outputs,
         }
     }
@@ -239,10 +246,10 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
         premasked: bool,
         beside: Beside,
     ) {
-        let Self { job, kit, scratch, report, outputs, .. } = self;
+        let Self { job, kit, scratch, report, outputs, frames, .. } = self;
         let plan = job.plan;
         let w = place.len.next_multiple_of(16);
-        let before = report.samples.is_some().then(|| v.to_vec());
+        let before = (report.samples.is_some() || frames.sides()).then(|| v.to_vec());
         let mut settled = None;
         if plan.independent && (premasked || plan.steps.len() > 1) {
             scratch.used.clear();
@@ -280,6 +287,9 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
                 let (bit, except) = (sample_flags::ALGORITHM, sample_flags::INPUT_MASK);
                 kit.ops.flag_dropped(before, after, bit, except, flags);
             }
+            if frames.sides() {
+                frames.count_rejected(kit.ops, &before, v, &scratch.masks, report, place.len);
+            }
         }
         if job.scaled && plan.transform_after {
             absent |= transform(job, v, w, report);
@@ -301,6 +311,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
         if outputs.wants(Product::Dq) {
             combined.dq = Some(gather_flags(job.ops, job.planes, job.shape, (beside, w), v));
         }
+        frames.count_unused(kit.ops, v, place.len);
         store(kit, v, &scratch.outside, &combined, report, place, outputs);
     }
 }
@@ -403,5 +414,10 @@ fn store<T: Work>(
                 buffer.put_cube(spots, |k| samples[k]);
             }
         }
+        // Counted elsewhere.
+        Product::FrameUsed
+        | Product::FrameRejectedLow
+        | Product::FrameRejectedHigh
+        | Product::FrameNegative => {}
     });
 }

@@ -26,11 +26,11 @@ pub const MOST_FRAMES: usize = u16::MAX as usize;
 ///
 /// # Errors
 /// [`Error`] if the plan makes no sense or a buffer has the wrong size; nothing is written then.
-pub fn combine(
-    planes: &[Plane],
-    shape: &Shape,
-    plan: &Plan,
-    outputs: Outputs,
+pub fn combine<'a>(
+    planes: &'a [Plane<'a>],
+    shape: &'a Shape,
+    plan: &'a Plan,
+    outputs: Outputs<'a>,
     threads: Option<usize>,
 ) -> Result<()> {
     plan.validate(planes.len())?;
@@ -63,7 +63,11 @@ pub fn combine(
     }
 }
 
-fn run<T: Work>(mut job: Job<T>, outputs: Outputs, threads: Option<usize>) -> Result<()> {
+fn run<'a, T: Work>(
+    mut job: Job<'a, T>,
+    outputs: Outputs<'a>,
+    threads: Option<usize>,
+) -> Result<()> {
     let pixels = job.shape.pixels();
     let useful = 1 + pixels.saturating_mul(job.planes.len()) / SAMPLES_PER_THREAD;
     let threads = threads.unwrap_or_else(pool::default_threads).min(useful);

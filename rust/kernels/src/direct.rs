@@ -11,7 +11,7 @@ use crate::plan::{
 };
 use crate::plane::Plane;
 use crate::sample::{DType, Row, Work, LANES};
-use crate::statistic::{self, widen, Combined};
+use crate::statistic::{self, Combined};
 
 /// How to look at the blocks of a job.
 pub(crate) struct Direct<'a, T: Work> {
@@ -344,6 +344,7 @@ impl<'a, T: Work> Direct<'a, T> {
 
     /// Writes what is the same for all pixels that are settled by a look.
     pub fn fill(&self, at: usize, len: usize, outputs: &mut Outputs) {
+        let zeroed = outputs.zeroed;
         outputs.each(|product, buffer: &mut Buffer| match product {
             Product::NUsed => buffer.fill(at, len, self.frames as u16),
             Product::Nit => buffer.fill(at, len, 1),
@@ -353,24 +354,32 @@ impl<'a, T: Work> Direct<'a, T> {
             | Product::NRejectedHigh
             | Product::MaskRej
             | Product::MaskThresh
-            | Product::SampleFlags => buffer.fill(at, len, 0),
+            | Product::SampleFlags => {
+                if !zeroed {
+                    buffer.fill(at, len, 0);
+                }
+            }
             Product::Image
             | Product::Uncertainty
             | Product::Low
             | Product::Upp
             | Product::Std
-            | Product::Dq => {}
+            | Product::Dq
+            | Product::FrameUsed
+            | Product::FrameRejectedLow
+            | Product::FrameRejectedHigh
+            | Product::FrameNegative => {}
         });
     }
 
     /// Writes all else of a block of which all lanes are as seen.
     pub fn store(&self, seen: &Seen, look: &Look<T>, at: usize, outputs: &mut Outputs) {
-        let (n, spots) = (&seen.combined.n, Spots::Run(at, LANES));
+        let spots = Spots::Run(at, LANES);
         outputs.each(|product, buffer: &mut Buffer| match product {
             Product::Image => buffer.put(spots, &seen.combined.image),
             Product::Uncertainty => buffer.put(spots, &seen.combined.uncertainty),
-            Product::Low => buffer.put(spots, &widen(&look.extremes[0], n)),
-            Product::Upp => buffer.put(spots, &widen(&look.extremes[1], n)),
+            Product::Low => buffer.put_samples(spots, &look.extremes[0]),
+            Product::Upp => buffer.put_samples(spots, &look.extremes[1]),
             Product::Std => buffer.put(spots, &seen.std),
             Product::Dq => {
                 if let Some(dq) = &seen.combined.dq {

@@ -16,7 +16,7 @@ use crate::order::{every_depth, Depth, Network, DEEPEST};
 use crate::passes::{Limits, Scatter, Span};
 use crate::plan::Statistic;
 use crate::sample::{DType, Row, Work};
-use crate::variances::Detector;
+use crate::variances::{Detector, Form};
 
 pub(crate) use looks::{double_looks, single_looks, Looks, Sight};
 
@@ -213,6 +213,11 @@ operations! {
     fn mark_equal(a: &Row<T>, b: &Row<T>, marks: &mut Row<u8>);
     /// Flags dropped samples of one frame.
     fn flag_dropped(before: &Row<T>, after: &Row<T>, bit: u8, except: u8, flags: &mut Row<u8>);
+    /// Counts absent samples of one frame.
+    fn count_absent(row: &Row<T>, w: usize) -> u32;
+    /// Counts dropped samples of one frame: those below a line, and all.
+    fn count_dropped(before: &Row<T>, after: &Row<T>, skip: &Row<u8>, line: &Row<f64>,
+        below: &mut Row<u32>) -> (u32, u32);
     /// Drops samples outside bounds; returns whether there were any.
     fn drop_outside(rows: &mut [Row<T>], w: usize, low: &Row<T>, high: &Row<T>) -> bool;
     /// Adds the numbers of samples outside bounds.
@@ -282,10 +287,12 @@ operations! {
     fn add_variance(row: &Row<T>, variance: &Row<f64>, c: f64, w: usize, total: &mut Row<f64>);
     /// Adds 1 / sqrt(c v) of one frame.
     fn add_inverse_roots(row: &Row<T>, variance: &Row<f64>, c: f64, w: usize, total: &mut Row<f64>);
-    /// Adds v of every frame.
-    fn add_all_variances(planes: &[&[u8]], dtype: DType, big: bool, total: &mut Row<f64>);
+    /// Adds v of every frame; returns whether any sum is NaN.
+    fn add_all_variances(planes: &[&[u8]], form: Form, total: &mut Row<f64>) -> bool;
+    /// Reads variances of one frame; returns whether any is NaN.
+    fn load_variances(raw: &[u8], form: Form, row: &mut [f64]) -> bool;
     /// Copies variances of some lanes of one frame.
-    fn pick_variances(raw: &[u8], dtype: DType, big: bool, lanes: &[u16], row: &mut [f64]);
+    fn pick_variances(raw: &[u8], form: Form, lanes: &[u16], row: &mut [f64]);
     /// Adds c w^2 v of one frame.
     fn add_weighted_variance(row: &Row<T>, variance: &Row<f64>, weight: &Row<f64>, c: f64,
         w: usize, total: &mut Row<f64>);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  FITS paths, ImageFileCollection, HDUs ─┐  strips of raw big-endian bytes (+BSCALE/BZERO)
-//!  CCDData / NDData lists ────────────────┤  unit check, mask → bytes, uncertainty → variance
+//!  CCDData / NDData lists ────────────────┤  unit check, mask → bytes, kind of uncertainty
 //!  ndarrays, masked arrays ───────────────┘  shape, dtype, options → Plan
 //!        │  each image = Plane { pixels view, mask view?, weights view?, variance view?,
 //!        │                        flags view?, zero, factor, scale, weight }, each view placed?
@@ -27,8 +27,9 @@
 //! `look` (the same straight from the planes),
 //! [`dispatch`] (all of these for every instruction set), `estimate` (center and spread), `reject`,
 //! `statistic`, `outputs` (what goes out), `direct` (what to look for, and which columns that
-//! settles), `propagate` (what is made of variances and flags), `job` (what all blocks share),
-//! `load`, `masks`, `steps` and `block` (a block from planes to products), `combine` (the verb). `pool`
+//! settles), `propagate` (what is made of variances and flags), `frames` (counts per frame), `job`
+//! (what all blocks share), `load`, `masks`, `steps` and `block` (a block from planes to products),
+//! `combine` (the verb). `pool`
 //! (threads) and `prefetch` (memory ahead of time) serve these; `grow` grows masks; `column` does
 //! one column in plain code, for the one-dimensional functions and as the truth for tests.
 
@@ -41,6 +42,7 @@ mod direct;
 pub mod dispatch;
 mod error;
 mod estimate;
+mod frames;
 mod grow;
 mod job;
 mod load;
@@ -69,6 +71,6 @@ pub use column::{combine_column, percentiles, Modifier, Pixel};
 pub use combine::{combine, MOST_FRAMES};
 pub use error::{Error, Result};
 pub use grow::grow_mask;
-pub use outputs::{Buffer, Kind, Outputs, Product};
+pub use outputs::{Buffer, Kind, Outputs, PerFrame, Product};
 pub use pool::{default_threads, set_default_threads};
 pub use reject::{output_flags, sample_flags};

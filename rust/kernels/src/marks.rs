@@ -126,6 +126,38 @@ pub fn flag_dropped<T: Work>(
     }
 }
 
+/// Counts the samples of one frame that are absent.
+#[inline(always)]
+pub fn count_absent<T: Work>(row: &Row<T>, w: usize) -> u32 {
+    let mut n = 0;
+    for l in 0..lanes(w) {
+        n += u32::from(!present(row.0[l]));
+    }
+    n
+}
+
+/// Counts the samples of one frame that were dropped since `before`, but for those marked by `skip`:
+/// those below `line`, which it adds to `below`, and all.
+#[inline(always)]
+pub fn count_dropped<T: Work>(
+    before: &Row<T>,
+    after: &Row<T>,
+    skip: &Row<u8>,
+    line: &Row<f64>,
+    below: &mut Row<u32>,
+) -> (u32, u32) {
+    let (mut low, mut all) = (0, 0);
+    for l in 0..LANES {
+        let x = before.0[l];
+        let dropped = (skip.0[l] == 0) & x.is_finite() & !present(after.0[l]);
+        let under = u32::from(dropped & (x.f64() < line.0[l]));
+        below.0[l] += under;
+        low += under;
+        all += u32::from(dropped);
+    }
+    (low, all)
+}
+
 /// Drops the samples outside `low ..= high`; returns whether there were any.
 #[inline(always)]
 pub fn drop_outside<T: Work>(rows: &mut [Row<T>], w: usize, low: &Row<T>, high: &Row<T>) -> bool {

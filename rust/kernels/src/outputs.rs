@@ -1,7 +1,9 @@
 //! The products of a combination, in buffers of the caller.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::error::{Error, Result};
-use crate::sample::{Row, LANES};
+use crate::sample::{Row, Work, LANES};
 
 macro_rules! products {
     ($( $(#[$doc:meta])* $product:ident = $name:literal: $kind:ident; )*) => {
@@ -40,6 +42,8 @@ pub enum Kind {
     Word,
     /// A byte per sample.
     Cube,
+    /// A number per frame.
+    Frame,
 }
 
 products! {
@@ -73,6 +77,14 @@ products! {
     MaskThresh = "mask_thresh": Cube;
     /// Bits of `sample_flags`.
     SampleFlags = "sample_flags": Cube;
+    /// Samples of every frame that are used.
+    FrameUsed = "frame_used": Frame;
+    /// Samples of every frame rejected at the low side.
+    FrameRejectedLow = "frame_rejected_low": Frame;
+    /// Samples of every frame rejected at the high side.
+    FrameRejectedHigh = "frame_rejected_high": Frame;
+    /// 1 for every frame with a negative error among those read.
+    FrameNegative = "frame_negative": Frame;
 }
 
 /// Memory for one product.
@@ -90,11 +102,43 @@ pub enum Buffer<'a> {
     U32(&'a mut [u32]),
     /// One plane of bytes per frame.
     Cube(Vec<&'a mut [u8]>),
+    /// One number per frame, which all threads share.
+    Frames(&'a PerFrame),
+}
+
+/// A number for each frame.
+#[derive(Debug)]
+pub struct PerFrame(Vec<AtomicU64>);
+
+impl PerFrame {
+    /// Zeros.
+    pub fn new(frames: usize) -> Self {
+        Self((0..frames).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    /// The numbers.
+    pub fn values(&self) -> Vec<u64> {
+        self.0.iter().map(|value| value.load(Ordering::Relaxed)).collect()
+    }
+
+    pub(crate) fn set(&self, frame: usize) {
+        self.0[frame].store(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add(&self, values: &[u64]) {
+        for (to, value) in self.0.iter().zip(values) {
+            to.fetch_add(*value, Ordering::Relaxed);
+        }
+    }
 }
 
 /// All products of a combination.
 #[derive(Debug, Default)]
-pub struct Outputs<'a>(Vec<(Product, Buffer<'a>)>);
+pub struct Outputs<'a> {
+    all: Vec<(Product, Buffer<'a>)>,
+    /// Whether all integers in them are 0, so that a 0 need not be written.
+    pub zeroed: bool,
+}
 
 impl<'a> Outputs<'a> {
     /// No products yet.
@@ -114,6 +158,7 @@ impl<'a> Outputs<'a> {
                 | (Kind::Count, Buffer::U16(_))
                 | (Kind::Word, Buffer::U32(_))
                 | (Kind::Cube, Buffer::Cube(_))
+                | (Kind::Frame, Buffer::Frames(_))
         );
         if !fits {
             return Err(Error::option(
@@ -122,18 +167,26 @@ impl<'a> Outputs<'a> {
                 "the type of the product",
             ));
         }
-        self.0.push((product, buffer));
+        self.all.push((product, buffer));
         Ok(())
     }
 
     /// Whether a product is asked for.
     pub(crate) fn wants(&self, product: Product) -> bool {
-        self.0.iter().any(|(p, _)| *p == product)
+        self.all.iter().any(|(p, _)| *p == product)
+    }
+
+    /// The numbers per frame that a product is, if it is asked for.
+    pub(crate) fn per_frame(&self, product: Product) -> Option<&'a PerFrame> {
+        self.all.iter().find_map(|(p, buffer)| match buffer {
+            Buffer::Frames(frames) if *p == product => Some(*frames),
+            _ => None,
+        })
     }
 
     /// Checks that every buffer holds `pixels` pixels of `frames` frames.
     pub(crate) fn check(&self, pixels: usize, frames: usize) -> Result<()> {
-        for (product, buffer) in &self.0 {
+        for (product, buffer) in &self.all {
             match buffer {
                 Buffer::F32(b) => Error::same_length(product.name(), b.len(), pixels)?,
                 Buffer::F64(b) => Error::same_length(product.name(), b.len(), pixels)?,
@@ -146,6 +199,7 @@ impl<'a> Outputs<'a> {
                         Error::same_length(product.name(), plane.len(), pixels)?;
                     }
                 }
+                Buffer::Frames(b) => Error::same_length(product.name(), b.0.len(), frames)?,
             }
         }
         Ok(())
@@ -154,7 +208,7 @@ impl<'a> Outputs<'a> {
     /// The products of the pixels before and from `mid` on.
     pub(crate) fn split_at(self, mid: usize) -> (Self, Self) {
         let (mut left, mut right) = (Vec::new(), Vec::new());
-        for (product, buffer) in self.0 {
+        for (product, buffer) in self.all {
             let (a, b) = match buffer {
                 Buffer::F32(b) => {
                     let (x, y) = b.split_at_mut(mid);
@@ -180,16 +234,18 @@ impl<'a> Outputs<'a> {
                     let (x, y) = planes.into_iter().map(|p| p.split_at_mut(mid)).unzip();
                     (Buffer::Cube(x), Buffer::Cube(y))
                 }
+                Buffer::Frames(b) => (Buffer::Frames(b), Buffer::Frames(b)),
             };
             left.push((product, a));
             right.push((product, b));
         }
-        (Self(left), Self(right))
+        let half = |all| Self { all, zeroed: self.zeroed };
+        (half(left), half(right))
     }
 
     /// Shows every product and its buffer to `store`.
     pub(crate) fn each(&mut self, mut store: impl FnMut(Product, &mut Buffer<'a>)) {
-        for (product, buffer) in &mut self.0 {
+        for (product, buffer) in &mut self.all {
             store(*product, buffer);
         }
     }
@@ -230,6 +286,15 @@ impl Buffer<'_> {
         match self {
             Self::F64(b) => spots.put(b, &row.0, |x| x + 0.0),
             Self::F32(b) => spots.put(b, &row.0, |x| x as f32 + 0.0),
+            _ => {}
+        }
+    }
+
+    /// Stores samples.
+    pub(crate) fn put_samples<T: Work>(&mut self, spots: Spots, row: &Row<T>) {
+        match self {
+            Self::F64(b) => spots.put(b, &row.0, |x| x.f64() + 0.0),
+            Self::F32(b) => spots.put(b, &row.0, |x| x.f64() as f32 + 0.0),
             _ => {}
         }
     }

@@ -348,6 +348,31 @@ fn raw_value(bytes: &[u8], dtype: DType, big: bool) -> (i64, f64) {
     }
 }
 
+/// What is known of the error of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Its variance.
+    Variance,
+    /// Its standard deviation.
+    Deviation,
+    /// The inverse of its variance.
+    Inverse,
+}
+
+/// How the errors of a plane become variances.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ErrorScaling {
+    /// What they are.
+    pub kind: ErrorKind,
+    /// Variances are multiplied by it.
+    pub factor: f64,
+}
+
+impl ErrorScaling {
+    /// They are variances.
+    pub const NONE: Self = Self { kind: ErrorKind::Variance, factor: 1.0 };
+}
+
 /// One frame of a stack.
 #[derive(Clone, Debug)]
 pub struct Plane<'a> {
@@ -357,8 +382,10 @@ pub struct Plane<'a> {
     pub mask: Option<View<'a>>,
     /// Weight of every sample; `weight` is then not used.
     pub weights: Option<View<'a>>,
-    /// Variance of every sample before zero, factor and scale: floats.
+    /// Variance of every sample before zero, factor and scale, or what `errors` says: floats.
     pub variance: Option<View<'a>>,
+    /// How `variance` becomes one.
+    pub errors: ErrorScaling,
     /// Flags of every sample: integers of at most 32 bits, whose bits are taken as they are.
     pub flags: Option<View<'a>>,
     /// Raw FITS values that still need scaling.
@@ -381,6 +408,7 @@ impl<'a> Plane<'a> {
             mask: None,
             weights: None,
             variance: None,
+            errors: ErrorScaling::NONE,
             flags: None,
             fits: None,
             zero: 0.0,
@@ -411,6 +439,11 @@ impl<'a> Plane<'a> {
         if let Some(variance) = self.variance.as_ref().filter(|view| view.dtype().is_integer()) {
             let found = format!("{:?} pixels", variance.dtype());
             return Err(Error::option(&format!("variances[{k}]"), found, "floats"));
+        }
+        let factor = self.errors.factor;
+        if !(factor > 0.0 && factor.is_finite()) {
+            let expected = "a positive number";
+            return Err(Error::option(&format!("errors[{k}] factor"), factor, expected));
         }
         let bits = |view: &&View| view.dtype().is_integer() && view.dtype().size() <= 4;
         if let Some(flags) = self.flags.as_ref().filter(|view| !bits(view)) {

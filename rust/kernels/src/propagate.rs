@@ -4,13 +4,13 @@
 use crate::dispatch::Ops;
 use crate::error::{Error, Result};
 use crate::estimate::Kit;
-use crate::outputs::{Outputs, Product};
+use crate::outputs::{Outputs, PerFrame, Product};
 use crate::plan::{Plan, Statistic, Uncertainty};
 use crate::plane::{Plane, Shape, View};
 use crate::prefetch::prefetch_run;
 use crate::sample::{Row, Work, LANES};
 use crate::statistic::{weighted_sums, Weights};
-use crate::variances::{Detector, Transform};
+use crate::variances::{any_negative, Detector, Form, Transform};
 
 /// What all blocks share.
 pub(crate) struct Propagation<'a> {
@@ -21,6 +21,8 @@ pub(crate) struct Propagation<'a> {
     pub wanted: bool,
     transforms: Vec<Transform>,
     source: Source,
+    /// Where frames with negative errors are noted, if somebody asks.
+    negative: Option<&'a PerFrame>,
 }
 
 /// Where the variances and the flags of a block's samples are.
@@ -69,7 +71,7 @@ impl<'a> Propagation<'a> {
         planes: &'a [Plane<'a>],
         shape: &'a Shape,
         plan: &Plan,
-        outputs: &Outputs,
+        outputs: &Outputs<'a>,
     ) -> Option<Self> {
         let wanted = wanted(plan, outputs);
         if !wanted && !plan.ivar {
@@ -88,7 +90,8 @@ impl<'a> Propagation<'a> {
         } else {
             Source::Planes
         };
-        Some(Self { planes, shape, statistic: plan.statistic, wanted, transforms, source })
+        let (statistic, negative) = (plan.statistic, outputs.per_frame(Product::FrameNegative));
+        Some(Self { planes, shape, statistic, wanted, transforms, source, negative })
     }
 
     /// The weights of `len` samples from `start` on of every frame, and marks of the samples that
@@ -112,8 +115,22 @@ impl<'a> Propagation<'a> {
 
     /// Variances of frame `k`.
     fn load(&self, k: usize, ops: &Ops<f64>, start: usize, len: usize, row: &mut Row<f64>) {
-        let Some(view) = &self.planes[k].variance else { return };
-        load_reals(ops, view, self.shape, start, len, row);
+        let plane = &self.planes[k];
+        let (Some(view), Some(form)) = (&plane.variance, Form::of(plane)) else { return };
+        view.runs(self.shape, start, len, |offset, bytes| {
+            prefetch_run(bytes, 2);
+            if ops.load_variances(bytes, form, &mut row.0[offset..len]) {
+                self.note_negative(k, bytes, form);
+            }
+        });
+    }
+
+    /// Notes that a frame has negative errors, if it has some among these.
+    #[cold]
+    fn note_negative(&self, k: usize, bytes: &[u8], form: Form) {
+        if self.negative.is_some() && any_negative(bytes, form) {
+            self.negative.inspect(|frames| frames.set(k));
+        }
     }
 
     /// Uncertainty of a result `image` of `n` samples in `len` pixels from `start` on.
@@ -193,22 +210,28 @@ impl<'a> Propagation<'a> {
                 }
             }
         } else if self.is_median() {
-            for (bytes, plane) in bytes.variances.iter().zip(self.planes) {
-                let Some(view) = &plane.variance else { continue };
+            for (k, (bytes, plane)) in bytes.variances.iter().zip(self.planes).enumerate() {
+                let Some(form) = Form::of(plane) else { continue };
                 prefetch_run(bytes, 2);
-                let (dtype, big) = (view.dtype() as usize, view.big_endian());
-                kit.wide.load(dtype, big, bytes, &mut variance.0, 0);
+                if kit.wide.load_variances(bytes, form, &mut variance.0) {
+                    self.note_negative(k, bytes, form);
+                }
                 kit.wide.add_variance(&used, &variance, 1.0, LANES, &mut total);
                 kit.wide.add_inverse_roots(&used, &variance, 1.0, LANES, &mut norm);
             }
         } else {
-            let mut rest = &bytes.variances[..];
-            let of = |plane: &Plane| plane.variance.as_ref().map(|v| (v.dtype(), v.big_endian()));
-            for alike in self.planes.chunk_by(|a, b| of(a) == of(b)) {
+            let (mut rest, mut odd) = (&bytes.variances[..], false);
+            for alike in self.planes.chunk_by(|a, b| Form::of(a) == Form::of(b)) {
                 let here;
                 (here, rest) = rest.split_at(alike.len().min(rest.len()));
-                if let Some((dtype, big)) = of(&alike[0]) {
-                    kit.wide.add_all_variances(here, dtype, big, &mut total);
+                if let Some(form) = Form::of(&alike[0]) {
+                    odd |= kit.wide.add_all_variances(here, form, &mut total);
+                }
+            }
+            if odd {
+                // A negative error makes the sum NaN.
+                for (k, (bytes, plane)) in bytes.variances.iter().zip(self.planes).enumerate() {
+                    Form::of(plane).inspect(|form| self.note_negative(k, bytes, *form));
                 }
             }
         }
@@ -396,9 +419,8 @@ impl Columns {
         at: usize,
     ) {
         for ((row, plane), bytes) in self.variances.iter_mut().zip(planes).zip(&bytes.variances) {
-            if let Some(view) = &plane.variance {
-                let (dtype, big) = (view.dtype(), view.big_endian());
-                ops.pick_variances(bytes, dtype, big, lanes, &mut row.0[at..]);
+            if let Some(form) = Form::of(plane) {
+                ops.pick_variances(bytes, form, lanes, &mut row.0[at..]);
             }
         }
         for ((row, plane), bytes) in self.flags.iter_mut().zip(planes).zip(&bytes.flags) {

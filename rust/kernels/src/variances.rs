@@ -4,6 +4,7 @@
 use std::f64::consts::{FRAC_1_PI, FRAC_PI_2, PI};
 
 use crate::plan::{Noise, Statistic};
+use crate::plane::{ErrorKind, ErrorScaling, Plane};
 use crate::prefetch::prefetch_run;
 use crate::rows::{lanes, present};
 use crate::sample::{DType, Row, Work, LANES};
@@ -196,11 +197,27 @@ pub fn add_inverse_roots<T: Work>(
     }
 }
 
+/// How the errors of a plane are stored, and how they become variances.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Form {
+    dtype: DType,
+    big: bool,
+    scaling: ErrorScaling,
+}
+
+impl Form {
+    /// That of a plane, if it has errors.
+    pub fn of(plane: &Plane) -> Option<Self> {
+        let view = plane.variance.as_ref()?;
+        Some(Self { dtype: view.dtype(), big: view.big_endian(), scaling: plane.errors })
+    }
+}
+
 /// Calls something with the function that reads floats of a type and byte order, which must be known
 /// where the loop over them is compiled.
 macro_rules! of_floats {
-    ($dtype:expr, $big:expr, $value:ident => $call:expr) => {
-        match ($dtype, $big) {
+    ($form:expr, $value:ident => $call:expr) => {
+        match ($form.dtype, $form.big) {
             (DType::F32, false) => {
                 let $value = |x| f64::from(f32::from_le_bytes(x));
                 $call
@@ -221,34 +238,100 @@ macro_rules! of_floats {
     };
 }
 
-/// Frames whose variances are added in one pass over the lanes.
-const TOGETHER: usize = 8;
+/// The same with the function that reads variances: in double precision, as single precision has no
+/// room for squares, and NaN where the error is negative.
+macro_rules! of_errors {
+    ($form:expr, $variance:ident => $call:expr) => {
+        of_floats!($form, error => {
+            let factor = $form.scaling.factor;
+            match $form.scaling.kind {
+                ErrorKind::Variance => {
+                    let $variance = |x| real(error(x)) * factor;
+                    $call
+                }
+                ErrorKind::Deviation => {
+                    let $variance = |x| {
+                        let sigma = real(error(x));
+                        sigma * sigma * factor
+                    };
+                    $call
+                }
+                ErrorKind::Inverse => {
+                    // That of -0 is negative, and that of -inf is not.
+                    let $variance = |x| real(1.0 / real(error(x))) * factor;
+                    $call
+                }
+            }
+        })
+    };
+}
 
-/// Adds the variances of a block of every plane, one frame after the other.
+/// Reads the variances of samples of a plane; returns whether any of them is NaN.
 #[inline(always)]
-pub fn add_all_variances(planes: &[&[u8]], dtype: DType, big: bool, total: &mut Row<f64>) {
-    of_floats!(dtype, big, value => add_reals(planes, value, total));
+pub fn load_variances(raw: &[u8], form: Form, row: &mut [f64]) -> bool {
+    of_errors!(form, variance => read(raw, variance, row))
 }
 
 #[inline(always)]
-fn add_reals<const SIZE: usize>(
+fn read<const SIZE: usize>(
+    raw: &[u8],
+    variance: impl Fn([u8; SIZE]) -> f64,
+    row: &mut [f64],
+) -> bool {
+    let mut odd = 0_u64;
+    for (to, from) in row.iter_mut().zip(raw.as_chunks::<SIZE>().0) {
+        *to = variance(*from);
+        odd |= u64::from(to.is_nan());
+    }
+    odd != 0
+}
+
+/// Whether any error is negative.
+pub fn any_negative(raw: &[u8], form: Form) -> bool {
+    fn any<const SIZE: usize>(raw: &[u8], error: impl Fn([u8; SIZE]) -> f64) -> bool {
+        raw.as_chunks::<SIZE>().0.iter().any(|x| error(*x) < 0.0)
+    }
+    of_floats!(form, error => any(raw, error))
+}
+
+/// Frames whose variances are added in one pass over the lanes.
+const TOGETHER: usize = 8;
+
+/// Adds the variances of a block of every plane, one frame after the other; returns whether any sum is
+/// NaN.
+#[inline(always)]
+pub fn add_all_variances(planes: &[&[u8]], form: Form, total: &mut Row<f64>) -> bool {
+    of_errors!(form, variance => add_many(planes, variance, total));
+    let mut odd = 0_u64;
+    for l in 0..LANES {
+        odd |= u64::from(total.0[l].is_nan());
+    }
+    odd != 0
+}
+
+#[inline(always)]
+fn add_many<const SIZE: usize>(
     planes: &[&[u8]],
-    value: impl Fn([u8; SIZE]) -> f64 + Copy,
+    variance: impl Fn([u8; SIZE]) -> f64 + Copy,
     total: &mut Row<f64>,
 ) {
     let (chunks, rest) = planes.as_chunks::<TOGETHER>();
     for chunk in chunks {
-        add_some(chunk, value, total);
+        add_some(chunk, variance, total);
+    }
+    let (chunks, rest) = rest.as_chunks::<{ TOGETHER / 2 }>();
+    for chunk in chunks {
+        add_some(chunk, variance, total);
     }
     for plane in rest {
-        add_some(&[plane], value, total);
+        add_some(&[plane], variance, total);
     }
 }
 
 #[inline(always)]
 fn add_some<const SIZE: usize, const M: usize>(
     planes: &[&[u8]; M],
-    value: impl Fn([u8; SIZE]) -> f64,
+    variance: impl Fn([u8; SIZE]) -> f64,
     total: &mut Row<f64>,
 ) {
     let mut lanes = [&[[0; SIZE]; LANES]; M];
@@ -260,7 +343,7 @@ fn add_some<const SIZE: usize, const M: usize>(
     for l in 0..LANES {
         let mut sum = total.0[l];
         for plane in lanes {
-            sum += real(value(plane[l]));
+            sum += variance(plane[l]);
         }
         total.0[l] = sum;
     }
@@ -268,8 +351,8 @@ fn add_some<const SIZE: usize, const M: usize>(
 
 /// Copies the variances of some lanes of a block of a plane.
 #[inline(always)]
-pub fn pick_variances(raw: &[u8], dtype: DType, big: bool, lanes: &[u16], row: &mut [f64]) {
-    of_floats!(dtype, big, value => pick(raw, value, lanes, row));
+pub fn pick_variances(raw: &[u8], form: Form, lanes: &[u16], row: &mut [f64]) {
+    of_errors!(form, variance => pick(raw, variance, lanes, row));
 }
 
 #[inline(always)]

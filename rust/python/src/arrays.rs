@@ -5,7 +5,8 @@
 use imcombiners_kernels::plan::Plan;
 use imcombiners_kernels::plane::{reals, Cover, Shape, View};
 use imcombiners_kernels::sample::DType;
-use imcombiners_kernels::{Buffer, Modifier, Outputs, Pixel, Product};
+use imcombiners_kernels::{Buffer, Kind, Modifier, Outputs, PerFrame, Pixel, Product};
+use numpy::ndarray::{ArrayViewMutD, Axis};
 use numpy::{
     npyffi::PY_ARRAY_API, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadwriteArrayDyn,
     PyUntypedArray, PyUntypedArrayMethods,
@@ -343,13 +344,14 @@ enum Target<'py> {
     U16(PyReadwriteArrayDyn<'py, u16>),
     U32(PyReadwriteArrayDyn<'py, u32>),
     Bool(PyReadwriteArrayDyn<'py, bool>),
+    I64(PyReadwriteArrayDyn<'py, i64>),
 }
 
 /// The arrays to write, borrowed exclusively.
 pub(crate) struct Targets<'py> {
     all: Vec<(Product, Target<'py>)>,
-    frames: usize,
-    pixels: usize,
+    /// What becomes of the products that are a number per frame.
+    numbers: Vec<PerFrame>,
 }
 
 impl<'py> Targets<'py> {
@@ -360,10 +362,13 @@ impl<'py> Targets<'py> {
             let Some(product) = Product::ALL.iter().find(|product| product.name() == name) else {
                 return Err(PyValueError::new_err(format!("unknown output: {name:?}")));
             };
-            let (target, shape, start, bytes) = borrow(&name, &array)?;
+            let is_cube = product.kind() == Kind::Cube;
+            let (target, shape, start, bytes) = borrow(&name, &array, is_cube)?;
             let mut expected = folded.image_shape.clone();
-            if product.kind() == imcombiners_kernels::Kind::Cube {
-                expected.insert(0, folded.pixels.len());
+            match product.kind() {
+                Kind::Cube => expected.insert(0, folded.pixels.len()),
+                Kind::Frame => expected = vec![folded.pixels.len()],
+                _ => {}
             }
             // A Rust or C reader of a boolean may rely on its being 0 or 1.
             let flags = matches!(product, Product::Mask | Product::MaskRej | Product::MaskThresh);
@@ -382,75 +387,117 @@ impl<'py> Targets<'py> {
             }
             all.push((*product, target));
         }
-        Ok(Self { all, frames: folded.pixels.len(), pixels: folded.shape().pixels() })
+        let numbers = all.iter().map(|_| PerFrame::new(folded.pixels.len())).collect();
+        Ok(Self { all, numbers })
     }
 
     /// The buffers of all products.
     pub fn products(&mut self) -> PyResult<Outputs<'_>> {
         let mut outputs = Outputs::new();
-        for (product, target) in &mut self.all {
+        for ((product, target), numbers) in self.all.iter_mut().zip(&self.numbers) {
             let lost =
                 || PyValueError::new_err(format!("output {}: not contiguous", product.name()));
-            let cube = product.kind() == imcombiners_kernels::Kind::Cube;
-            let planes = cube.then_some((self.frames, self.pixels));
+            let cube = product.kind() == Kind::Cube;
             let buffer = match target {
                 Target::F32(array) => Buffer::F32(array.as_slice_mut().map_err(|_| lost())?),
                 Target::F64(array) => Buffer::F64(array.as_slice_mut().map_err(|_| lost())?),
                 Target::U16(array) => Buffer::U16(array.as_slice_mut().map_err(|_| lost())?),
                 Target::U32(array) => Buffer::U32(array.as_slice_mut().map_err(|_| lost())?),
-                Target::U8(array) => bytes(array.as_slice_mut().map_err(|_| lost())?, planes),
-                Target::Bool(array) => {
-                    let slice = array.as_slice_mut().map_err(|_| lost())?;
-                    // SAFETY: a bool is a byte, and the kernels write 0 and 1 only to the
-                    // products that are booleans.
-                    let slice = unsafe {
-                        std::slice::from_raw_parts_mut(slice.as_mut_ptr().cast::<u8>(), slice.len())
-                    };
-                    bytes(slice, planes)
+                Target::U8(array) => match cube {
+                    true => Buffer::Cube(planes(array.as_array_mut()).ok_or_else(lost)?),
+                    false => Buffer::U8(array.as_slice_mut().map_err(|_| lost())?),
+                },
+                Target::Bool(array) => match cube {
+                    true => {
+                        let planes = planes(array.as_array_mut()).ok_or_else(lost)?;
+                        Buffer::Cube(planes.into_iter().map(bytes).collect())
+                    }
+                    false => Buffer::U8(bytes(array.as_slice_mut().map_err(|_| lost())?)),
+                },
+                Target::I64(_) if product.kind() == Kind::Frame => Buffer::Frames(numbers),
+                Target::I64(_) => {
+                    let text = format!("output {}: cannot write int64", product.name());
+                    return Err(PyTypeError::new_err(text));
                 }
             };
             outputs.push(*product, buffer).map_err(to_python)?;
         }
         Ok(outputs)
     }
+
+    /// Writes the numbers of the frames, once they are known.
+    pub fn finish(mut self) {
+        for ((_, target), numbers) in self.all.iter_mut().zip(&self.numbers) {
+            if let Target::I64(array) = target {
+                for (to, number) in array.as_array_mut().iter_mut().zip(numbers.values()) {
+                    *to = number as i64;
+                }
+            }
+        }
+    }
 }
 
-/// Bytes as one product, or as planes of (how many, how many pixels).
-fn bytes(slice: &mut [u8], planes: Option<(usize, usize)>) -> Buffer<'_> {
-    let Some((frames, pixels)) = planes else { return Buffer::U8(slice) };
-    let mut cube = Vec::with_capacity(frames);
-    let mut rest = slice;
-    for _ in 0..frames {
-        let (plane, others) = rest.split_at_mut(pixels.min(rest.len()));
-        cube.push(plane);
-        rest = others;
+/// The bytes of booleans to be written.
+fn bytes(slice: &mut [bool]) -> &mut [u8] {
+    // SAFETY: a bool is a byte, and the kernels write 0 and 1 only to the products that are
+    // booleans.
+    unsafe { std::slice::from_raw_parts_mut(slice.as_mut_ptr().cast::<u8>(), slice.len()) }
+}
+
+/// The planes along the first axis, if each is contiguous.
+fn planes<T>(mut cube: ArrayViewMutD<'_, T>) -> Option<Vec<&mut [T]>> {
+    let mut planes = Vec::with_capacity(cube.len_of(Axis(0)));
+    while cube.len_of(Axis(0)) > 0 {
+        let (plane, others) = cube.split_at(Axis(0), 1);
+        planes.push(plane.into_slice()?);
+        cube = others;
     }
-    Buffer::Cube(cube)
+    Some(planes)
 }
 
 /// An array borrowed for writing, its shape, its address and its size in bytes.
 fn borrow<'py>(
     name: &str,
     array: &Bound<'py, PyAny>,
+    is_cube: bool,
 ) -> PyResult<(Target<'py>, Vec<usize>, usize, usize)> {
     macro_rules! attempt {
         ($($variant:ident: $type:ty),*) => {$(
             if let Ok(array) = array.cast::<PyArrayDyn<$type>>() {
                 let shape = array.shape().to_vec();
-                let (start, len) = (array.data() as usize, array.len());
+                let start = array.data() as usize;
+                let mut bytes = array.len() * size_of::<$type>();
                 if !array.is_c_contiguous() {
-                    return Err(PyValueError::new_err(format!("output {name}: not C-contiguous")));
+                    let cube = is_cube.then(|| span_of_planes(&shape, array.strides()));
+                    bytes = cube.flatten().ok_or_else(|| {
+                        PyValueError::new_err(format!("output {name}: not C-contiguous"))
+                    })?;
                 }
                 let array = array.try_readwrite().map_err(|error| {
                     PyValueError::new_err(format!("output {name}: {error}"))
                 })?;
-                return Ok((Target::$variant(array), shape, start, len * size_of::<$type>()));
+                return Ok((Target::$variant(array), shape, start, bytes));
             }
         )*};
     }
-    attempt!(F32: f32, F64: f64, U8: u8, U16: u16, U32: u32, Bool: bool);
+    attempt!(F32: f32, F64: f64, U8: u8, U16: u16, U32: u32, Bool: bool, I64: i64);
     let found = array.getattr("dtype").unwrap_or_else(|_| array.get_type().into_any());
     Err(PyTypeError::new_err(format!("output {name}: cannot write {found}")))
+}
+
+/// Bytes from the first to the last element of a cube of bytes, if every plane of it is contiguous and
+/// they follow each other, with gaps.
+fn span_of_planes(shape: &[usize], strides: &[isize]) -> Option<usize> {
+    let (n_planes, plane) = shape.split_first()?;
+    let mut size = 1;
+    for (n, stride) in plane.iter().zip(&strides[1..]).rev() {
+        if *n != 1 && *stride != size as isize {
+            return None;
+        }
+        size *= n;
+    }
+    let gap = usize::try_from(strides[0]).ok().filter(|gap| *gap >= size)?;
+    Some(n_planes.saturating_sub(1) * gap + size)
 }
 
 /// A NumPy scalar: single precision or double.

@@ -28,7 +28,7 @@ mod _core {
     use crate::arrays::{planes_of, scalar, Column, Targets};
     use crate::errors::to_python;
     use crate::folded::{Extras, Folded, Places};
-    use crate::options::{extract, fits_of, plan_of, vector_of};
+    use crate::options::{errors_of, extract, fits_of, plan_of, vector_of};
 
     /// The options of a `planes.Plan`, read and understood once.
     #[pyclass(frozen)]
@@ -115,7 +115,7 @@ mod _core {
 
     /// Combines planes under a plan into outputs; see `planes.combine_planes`.
     #[pyfunction]
-    #[pyo3(signature = (pixels, plan, outputs, masks, weights, zero, factor, scale, fits, variances, flags, places, n_threads))]
+    #[pyo3(signature = (pixels, plan, outputs, masks, weights, zero, factor, scale, fits, variances, errors, flags, places, zeroed, n_threads))]
     fn combine<'py>(
         py: Python<'py>,
         pixels: &Bound<'py, PyAny>,
@@ -128,8 +128,10 @@ mod _core {
         scale: &Bound<'py, PyAny>,
         fits: &Bound<'py, PyAny>,
         variances: &Bound<'py, PyAny>,
+        errors: &Bound<'py, PyAny>,
         flags: &Bound<'py, PyAny>,
         places: &Bound<'py, PyAny>,
+        zeroed: bool,
         n_threads: &Bound<'py, PyAny>,
     ) -> PyResult<()> {
         let n_threads: Option<usize> = extract("n_threads", n_threads)?;
@@ -140,6 +142,7 @@ mod _core {
         let factor = vector_of("factor", factor, n)?;
         let scale = vector_of("scale", scale, n)?;
         let fits = fits_of(fits, n)?;
+        let errors = errors_of(errors, n)?;
         // One-dimensional weights of anything but one-dimensional planes belong to frames.
         let per_frame = vector_of("weights", weights, n);
         let (weight, weights) = match per_frame {
@@ -171,12 +174,18 @@ mod _core {
             plane.scale = at(&scale, 1.0);
             plane.weight = at(&weight, 1.0);
             plane.fits = fits.as_ref().and_then(|fits| fits[k]);
+            if let Some(errors) = errors.as_ref().and_then(|errors| errors[k]) {
+                plane.errors = errors;
+            }
         }
         let mut targets = Targets::new(outputs, &folded)?;
-        let products = targets.products()?;
+        let mut products = targets.products()?;
+        products.zeroed = zeroed;
         let shape = folded.shape();
         py.detach(|| kernels::combine(&planes, shape, &plan, products, n_threads))
-            .map_err(to_python)
+            .map_err(to_python)?;
+        targets.finish();
+        Ok(())
     }
 
     /// Marks everything within a radius of a marked sample; see `planes.grow_mask`.

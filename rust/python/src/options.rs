@@ -6,7 +6,7 @@ use imcombiners_kernels::plan::{
     Center, Clip, Extrema, ExtremaRule, Level, NanRule, Noise, PClip, Plan, Range, Revert, Rule,
     Spread, Statistic, Step, Uncertainty, MAD_TO_STD,
 };
-use imcombiners_kernels::plane::FitsScaling;
+use imcombiners_kernels::plane::{ErrorKind, ErrorScaling, FitsScaling};
 use pyo3::conversion::FromPyObjectOwned;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -392,6 +392,41 @@ pub(crate) fn fits_of(
     value: &Bound<'_, PyAny>,
     frames: usize,
 ) -> PyResult<Option<Vec<Option<FitsScaling>>>> {
+    scalings_of("fits", value, frames, ("FitsScaling", "unsigned"), |item| {
+        Ok(FitsScaling {
+            unsigned: attribute(item, "unsigned")?,
+            bscale: attribute(item, "bscale")?,
+            bzero: attribute(item, "bzero")?,
+            blank: attribute(item, "blank")?,
+        })
+    })
+}
+
+/// How the errors of every frame become variances.
+pub(crate) fn errors_of(
+    value: &Bound<'_, PyAny>,
+    frames: usize,
+) -> PyResult<Option<Vec<Option<ErrorScaling>>>> {
+    scalings_of("errors", value, frames, ("ErrorScaling", "kind"), |item| {
+        let kind: String = attribute(item, "kind")?;
+        let kind = match kind.as_str() {
+            "std" => ErrorKind::Deviation,
+            "var" => ErrorKind::Variance,
+            "ivar" => ErrorKind::Inverse,
+            other => return Err(unknown("kind of errors", other)),
+        };
+        Ok(ErrorScaling { kind, factor: attribute(item, "factor")? })
+    })
+}
+
+/// One thing per frame, or None for frames without; `class` is its name and an attribute it has.
+fn scalings_of<'py, S>(
+    name: &str,
+    value: &Bound<'py, PyAny>,
+    frames: usize,
+    class: (&str, &str),
+    read: impl Fn(&Bound<'py, PyAny>) -> PyResult<S>,
+) -> PyResult<Option<Vec<Option<S>>>> {
     if value.is_none() {
         return Ok(None);
     }
@@ -401,22 +436,17 @@ pub(crate) fn fits_of(
         all.push(if item.is_none() {
             None
         } else {
-            if !item.hasattr("unsigned")? {
-                let found = item.get_type();
-                let text = format!("fits: found {found}, expected FitsScaling or None");
+            if !item.hasattr(class.1)? {
+                let (found, class) = (item.get_type(), class.0);
+                let text = format!("{name}: found {found}, expected {class} or None");
                 return Err(PyTypeError::new_err(text));
             }
-            Some(FitsScaling {
-                unsigned: attribute(&item, "unsigned")?,
-                bscale: attribute(&item, "bscale")?,
-                bzero: attribute(&item, "bzero")?,
-                blank: attribute(&item, "blank")?,
-            })
+            Some(read(&item)?)
         });
     }
     if all.len() != frames {
         return Err(PyValueError::new_err(format!(
-            "fits: found {} entries, expected one for each of {frames} frames",
+            "{name}: found {} entries, expected one for each of {frames} frames",
             all.len()
         )));
     }

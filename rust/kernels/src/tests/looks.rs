@@ -1,9 +1,9 @@
 //! A look at the planes gives the bits of the general way.
 
 use crate::plan::*;
-use crate::plane::{Cover, FitsScaling, Plane, Shape, View};
+use crate::plane::{Cover, ErrorKind, ErrorScaling, FitsScaling, Plane, Shape, View};
 use crate::sample::DType;
-use crate::{combine, Buffer, Kind, Outputs, Product};
+use crate::{combine, Buffer, Kind, Outputs, PerFrame, Product};
 
 /// Numbers that look random, the same in every run.
 pub(super) struct Random(pub(super) u64);
@@ -94,6 +94,7 @@ struct Stack {
     bytes: Vec<Vec<u8>>,
     masks: Vec<Option<Vec<u8>>>,
     variances: Vec<Beside>,
+    errors: Vec<ErrorScaling>,
     flags: Vec<Option<Beside>>,
     shape: Shape,
     dtype: DType,
@@ -111,6 +112,15 @@ impl Stack {
         let lead = random.below(9) as usize;
         let (mut bytes, mut masks) = (Vec::new(), Vec::new());
         let (mut variances, mut flags) = (Vec::new(), Vec::new());
+        let scaling = |random: &mut Random| ErrorScaling {
+            kind: [ErrorKind::Deviation, ErrorKind::Variance, ErrorKind::Inverse]
+                [random.below(3) as usize],
+            factor: [1.0, 1.0, 0.7][random.below(3) as usize],
+        };
+        let mut errors = vec![scaling(random); frames];
+        if random.below(4) == 0 {
+            errors.fill_with(|| scaling(random));
+        }
         let (double, turned, bad) = (random.below(2) == 0, random.below(2) == 0, random.below(3));
         for frame in 0..frames {
             let mut plane = vec![0; lead * dtype.size()];
@@ -146,7 +156,7 @@ impl Stack {
         });
         flags[0] = Some(Beside::flags(random, pixels));
         let shape = Shape::new(&[], pixels).unwrap();
-        Self { bytes, masks, variances, flags, shape, dtype, big, fits }
+        Self { bytes, masks, variances, errors, flags, shape, dtype, big, fits }
     }
 
     /// All products that `wanted` names, the planes being looked at unless `other_order`: then the
@@ -170,25 +180,33 @@ impl Stack {
                     .as_ref()
                     .map(|mask| View::contiguous(mask, DType::U8, &self.shape).unwrap());
                 plane.variance = Some(self.variances[k].view(&self.shape));
+                plane.errors = self.errors[k];
                 plane.flags = self.flags[k].as_ref().map(|flags| flags.view(&self.shape));
                 plane
             })
             .collect();
         let mut reals = vec![vec![7.0; pixels]; wanted.len()];
-        let mut counts = vec![vec![7; pixels]; wanted.len()];
-        let mut small = vec![vec![7; pixels]; wanted.len()];
-        let mut words = vec![vec![7; pixels]; wanted.len()];
-        let mut cubes = vec![vec![vec![7; pixels]; frames]; wanted.len()];
+        let zeroed = !other_order && frames % 2 == 0;
+        let before = if zeroed { 0 } else { 7 };
+        let mut counts = vec![vec![u16::from(before); pixels]; wanted.len()];
+        let mut small = vec![vec![before; pixels]; wanted.len()];
+        let mut words = vec![vec![u32::from(before); pixels]; wanted.len()];
+        let mut cubes = vec![vec![vec![before; pixels]; frames]; wanted.len()];
+        let per_frame: Vec<PerFrame> = wanted.iter().map(|_| PerFrame::new(frames)).collect();
         let mut outputs = Outputs::new();
+        outputs.zeroed = zeroed;
         let rooms =
             reals.iter_mut().zip(&mut counts).zip(&mut small).zip(&mut words).zip(&mut cubes);
-        for (product, ((((real, count), small), word), cube)) in wanted.iter().zip(rooms) {
+        let rooms = rooms.zip(&per_frame);
+        for (product, (((((real, count), small), word), cube), frames)) in wanted.iter().zip(rooms)
+        {
             let buffer = match product.kind() {
                 Kind::Real => Buffer::F64(real),
                 Kind::Count => Buffer::U16(count),
                 Kind::Byte => Buffer::U8(small),
                 Kind::Cube => Buffer::Cube(cube.iter_mut().map(Vec::as_mut_slice).collect()),
                 Kind::Word => Buffer::U32(word),
+                Kind::Frame => Buffer::Frames(frames),
             };
             outputs.push(*product, buffer).unwrap();
         }
@@ -197,12 +215,14 @@ impl Stack {
             .map(|i| {
                 // All NaN are the same, and so are the zeros.
                 let bits = |x: &f64| if x.is_nan() { 0 } else { (x + 0.0).to_bits() };
-                let mut all: Vec<u64> = reals[i].iter().map(bits).collect();
-                all.extend(counts[i].iter().map(|n| u64::from(*n)));
-                all.extend(words[i].iter().map(|n| u64::from(*n)));
-                all.extend(small[i].iter().map(|n| u64::from(*n)));
-                all.extend(cubes[i].iter().flatten().map(|n| u64::from(*n)));
-                all
+                match wanted[i].kind() {
+                    Kind::Real => reals[i].iter().map(bits).collect(),
+                    Kind::Count => counts[i].iter().map(|n| u64::from(*n)).collect(),
+                    Kind::Word => words[i].iter().map(|n| u64::from(*n)).collect(),
+                    Kind::Byte => small[i].iter().map(|n| u64::from(*n)).collect(),
+                    Kind::Cube => cubes[i].iter().flatten().map(|n| u64::from(*n)).collect(),
+                    Kind::Frame => per_frame[i].values(),
+                }
             })
             .collect()
     }
