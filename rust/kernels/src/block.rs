@@ -35,7 +35,7 @@ pub(crate) fn blocks<T: Work>(job: &Job<T>, start: usize, len: usize, outputs: O
 struct Worker<'a, 'o, T: Work> {
     job: &'a Job<'a, T>,
     outputs: Outputs<'o>,
-    kit: Kit<'a, T>,
+    kit: Kit<T>,
     stack: Vec<Row<T>>,
     scratch: Scratch<T>,
     report: Report,
@@ -49,7 +49,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
         let sides = counts && job.plan.independent && (job.masked || job.plan.steps.len() > 1);
         Self {
             job,
-            kit: Kit::new(job.ops, job.wide, &job.network),
+            kit: Kit::new(job.ops, job.wide),
             stack: vec![Row::filled(T::NAN); frames * BLOCKS],
             scratch: Scratch::new(job, outputs.wants(Product::MaskThresh)),
             report: Report::new(frames, outputs.wants(Product::SampleFlags), sides),
@@ -125,7 +125,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
         while !rest.is_empty() {
             let first = pending.spots.len();
             let (now, later) = rest.split_at(rest.len().min(LANES - first));
-            direct.columns(&bytes.pixels, now, &mut pending.columns, first);
+            direct.columns(&bytes.pixels, &mut pending.look, now, &mut pending.columns, first);
             pending.beside.pick(job.wide, job.planes, bytes, now, first);
             pending.mask(job, masked, now, start + at);
             pending.spots.extend(now.iter().map(|l| at + usize::from(*l)));

@@ -4,7 +4,7 @@
 use crate::dispatch::{Looks, Sight};
 use crate::estimate::Kit;
 use crate::look::{Look, Manner};
-use crate::order::{DEEPER, DEEPEST};
+use crate::order::DEEPEST;
 use crate::outputs::{Buffer, Outputs, Product, Spots};
 use crate::plan::{
     Center, Clip, Level, Noise, Plan, Rule, Spread, Statistic, Step, Uncertainty, MAD_TO_STD,
@@ -26,9 +26,6 @@ pub(crate) struct Direct<'a, T: Work> {
     with_mad: bool,
     /// Whether that may have been rounded.
     rounds: bool,
-    /// Planes of the largest and the smallest number in turn, as many as bring the stack to a depth
-    /// that has a network: the median stays in the middle.
-    fillers: Vec<Vec<u8>>,
 }
 
 /// What is known of a block after a look.
@@ -70,7 +67,7 @@ impl<'a, T: Work> Direct<'a, T> {
     /// The way to look, if a look can tell what the plan asks for.
     pub fn new(
         looks: &'static Looks<T>,
-        (dtype, big, flipped): Common,
+        (dtype, _, flipped): Common,
         frames: usize,
         plan: &'a Plan,
         outputs: &Outputs,
@@ -130,14 +127,6 @@ impl<'a, T: Work> Direct<'a, T> {
         sights.dedup();
         let all = sights.clone();
         sights.retain(|sight| !all.iter().any(|other| other.covers(*sight)));
-        let most = sights.iter().map(|sight| match sight {
-            Sight::Total | Sight::Moments => usize::MAX,
-            Sight::Ranks | Sight::Std => DEEPER[DEEPER.len() - 1],
-            Sight::Mad => DEEPEST,
-        });
-        if most.min().is_some_and(|most| frames > most) {
-            return None;
-        }
         let with_std = clip.is_some() && outputs.wants(Product::Std);
         let with_mad = plan.uncertainty == Some(Uncertainty::MadError)
             || with_std && sights.contains(&Sight::Mad);
@@ -151,7 +140,6 @@ impl<'a, T: Work> Direct<'a, T> {
             with_std,
             with_mad,
             rounds: with_mad && dtype == DType::F32,
-            fillers: fillers(dtype, big, flip, frames),
         })
     }
 
@@ -164,6 +152,10 @@ impl<'a, T: Work> Direct<'a, T> {
         seen: &mut Seen,
     ) -> bool {
         let mut odd = false;
+        if self.is_deep() {
+            let Some(found) = self.looks.stage(bytes, self.manner, look) else { return false };
+            odd = found;
+        }
         for sight in &self.sights {
             let Some(found) = self.see(*sight, bytes, kit, look, &seen.combined.n) else {
                 return false;
@@ -209,16 +201,16 @@ impl<'a, T: Work> Direct<'a, T> {
             Some(kind) => {
                 let mut mean = Row::filled(f64::NAN);
                 self.center(Center::Mean, kit, look, n, &mut mean);
-                self.std(&mean, 0, bytes, kit, n, uncertainty);
+                self.std(&mean, 0, bytes, kit, look, n, uncertainty);
                 *uncertainty = statistic::error_of(kind, *uncertainty, n);
             }
         }
         true
     }
 
-    /// Planes that are sorted.
-    fn depth(&self) -> usize {
-        self.frames + self.fillers.len()
+    /// Whether the stack is read before it is looked at.
+    fn is_deep(&self) -> bool {
+        self.frames > DEEPEST
     }
 
     /// Takes one look; tells whether some sample is not finite.
@@ -230,17 +222,15 @@ impl<'a, T: Work> Direct<'a, T> {
         look: &mut Look<T>,
         n: &Row<u32>,
     ) -> Option<bool> {
-        if self.frames <= DEEPEST {
+        if !self.is_deep() {
             return self.looks.look(sight, bytes, self.manner, look);
         }
-        let odd = if matches!(sight, Sight::Total | Sight::Moments) {
-            self.looks.deep_total(bytes, self.manner, look)?
+        if matches!(sight, Sight::Total | Sight::Moments) {
+            self.looks.deep_total(self.frames, self.manner, look);
         } else {
-            let fillers = self.fillers.iter().map(|plane| &plane[..]);
-            let all: Vec<&[u8]> = bytes.iter().copied().chain(fillers).collect();
-            self.looks.deep_ranks(&all, self.manner, look)?
-        };
-        if sight.tells_extremes() {
+            self.looks.deep_ranks(self.frames, sight == Sight::Mad, self.manner, look);
+        }
+        if matches!(sight, Sight::Moments | Sight::Std) {
             let mut about = Row::filled(f64::NAN);
             let which = match self.clip {
                 Some(clip) => clip.center,
@@ -248,9 +238,9 @@ impl<'a, T: Work> Direct<'a, T> {
                 None => Center::Median,
             };
             self.center(which, kit, look, n, &mut about);
-            self.looks.scan(bytes, self.manner, &about, look)?;
+            self.looks.deep_scan(self.frames, self.manner, &about, look);
         }
-        Some(odd)
+        Some(false)
     }
 
     fn center(
@@ -268,7 +258,8 @@ impl<'a, T: Work> Direct<'a, T> {
             }
             Center::Median | Center::LowerMedian => {
                 let lower = which == Center::LowerMedian;
-                kit.ops.median(&look.low, &look.high, n, self.depth() % 2 == 1, lower, out);
+                let odd = !self.is_deep() && self.frames % 2 == 1;
+                kit.ops.median(&look.low, &look.high, n, odd, lower, out);
             }
         }
     }
@@ -280,15 +271,27 @@ impl<'a, T: Work> Direct<'a, T> {
         ddof: usize,
         bytes: &[&[u8]],
         kit: &Kit<T>,
+        look: &mut Look<T>,
         n: &Row<u32>,
         out: &mut Row<f64>,
     ) {
-        self.looks.exact_squares(bytes, self.manner, center, out);
+        if self.is_deep() {
+            self.looks.deep_squares(self.frames, self.manner, look, center, out);
+        } else {
+            self.looks.exact_squares(bytes, self.manner, center, out);
+        }
         kit.ops.variance(out, n, ddof as f64, true);
     }
 
     /// Marks the lanes where the clipping may reject something.
-    fn judge(&self, clip: &Clip, bytes: &[&[u8]], kit: &Kit<T>, look: &Look<T>, seen: &mut Seen) {
+    fn judge(
+        &self,
+        clip: &Clip,
+        bytes: &[&[u8]],
+        kit: &Kit<T>,
+        look: &mut Look<T>,
+        seen: &mut Seen,
+    ) {
         let Seen { combined: Combined { n, .. }, center, std, marks } = seen;
         let (mut down, mut up) = (None, None);
         match &clip.rule {
@@ -312,7 +315,7 @@ impl<'a, T: Work> Direct<'a, T> {
                 );
                 if self.with_std {
                     match spread {
-                        Spread::Std { ddof } => self.std(center, *ddof, bytes, kit, n, std),
+                        Spread::Std { ddof } => self.std(center, *ddof, bytes, kit, look, n, std),
                         Spread::Mad { factor } => {
                             *std = Row(look.spread.0.map(|mad| mad.f64() * factor));
                         }
@@ -340,8 +343,19 @@ impl<'a, T: Work> Direct<'a, T> {
     }
 
     /// Copies marked columns to `out` from lane `at` on.
-    pub fn columns(&self, bytes: &[&[u8]], lanes: &[u16], out: &mut [Row<T>], at: usize) {
-        self.looks.columns(bytes, self.manner, lanes, out, at);
+    pub fn columns(
+        &self,
+        bytes: &[&[u8]],
+        look: &mut Look<T>,
+        lanes: &[u16],
+        out: &mut [Row<T>],
+        at: usize,
+    ) {
+        if self.is_deep() {
+            self.looks.deep_columns(self.manner, look, lanes, out, at);
+        } else {
+            self.looks.columns(bytes, self.manner, lanes, out, at);
+        }
     }
 
     /// Writes what is the same for all pixels that are settled by a look.
@@ -382,30 +396,6 @@ impl<'a, T: Work> Direct<'a, T> {
             _ => {}
         });
     }
-}
-
-/// See [`Direct::fillers`].
-fn fillers(dtype: DType, big: bool, flip: u16, frames: usize) -> Vec<Vec<u8>> {
-    let depth = DEEPER.into_iter().find(|depth| *depth >= frames && frames > DEEPEST);
-    let plane = |i: usize| {
-        let mut sample = match dtype {
-            DType::F32 => {
-                (if i.is_multiple_of(2) { f32::MAX } else { f32::MIN }).to_le_bytes().to_vec()
-            }
-            DType::F64 => {
-                (if i.is_multiple_of(2) { f64::MAX } else { f64::MIN }).to_le_bytes().to_vec()
-            }
-            _ => {
-                let key = if i.is_multiple_of(2) { i16::MAX } else { i16::MIN };
-                (key as u16 ^ flip).to_le_bytes().to_vec()
-            }
-        };
-        if big {
-            sample.reverse();
-        }
-        sample.repeat(LANES)
-    };
-    (0..depth.map_or(0, |depth| depth - frames)).map(plane).collect()
 }
 
 /// Whether nothing but center, spread and extremes enters the first pass, and lanes where it

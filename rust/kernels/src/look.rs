@@ -7,8 +7,7 @@
 //! that is between a load and a store stays in registers.
 
 use crate::order::{middle, Depth, Network};
-use crate::prefetch::prefetch;
-use crate::sample::{Convert, Key, Ordered, Row, Work, LANES};
+use crate::sample::{Convert, Key, Ordered, Rooms, Row, Work, LANES};
 
 /// How raw samples become keys.
 pub(crate) trait Source {
@@ -78,6 +77,8 @@ pub(crate) struct Look<T> {
     /// 1 for the lanes that have a NaN or infinite sample: nothing else is known of these. Only
     /// written where there are any.
     pub odd: Row<u8>,
+    /// The samples, if the stack is deep.
+    pub rooms: Rooms,
 }
 
 impl<T: Work> Look<T> {
@@ -89,6 +90,7 @@ impl<T: Work> Look<T> {
             total: Row::filled(f64::NAN),
             spread: Row::filled(T::NAN),
             odd: Row::filled(0),
+            rooms: Rooms::default(),
         }
     }
 }
@@ -126,7 +128,7 @@ fn lanes<'a, S: Source, const N: usize>(planes: &[&'a [u8]; N]) -> Option<Sample
 
 /// Keys as numbers.
 #[inline(always)]
-fn values<K: Key>(keys: &[K; LANES], offset: f64, out: &mut Row<K::Work>) {
+pub(crate) fn values<K: Key>(keys: &[K; LANES], offset: f64, out: &mut Row<K::Work>) {
     for l in 0..LANES {
         out.0[l] = keys[l].value(offset);
     }
@@ -134,7 +136,7 @@ fn values<K: Key>(keys: &[K; LANES], offset: f64, out: &mut Row<K::Work>) {
 
 /// Notes the lanes with samples that are not finite; returns whether there are any.
 #[inline(always)]
-fn odd<K: Key>(largest: &[K::Magnitude; LANES], odd: &mut Row<u8>) -> bool {
+pub(crate) fn odd<K: Key>(largest: &[K::Magnitude; LANES], odd: &mut Row<u8>) -> bool {
     let worst = largest.iter().fold(Default::default(), |worst: K::Magnitude, m| worst.max(*m));
     if K::is_real(worst) {
         return false;
@@ -293,77 +295,6 @@ where
 
 /// Planes that are read together where the code is not straight-line.
 const TOGETHER: usize = 8;
-
-/// Adds the samples of some planes, in order.
-#[inline(always)]
-fn add<S: Source, const M: usize>(
-    planes: &[&[S::Raw; LANES]; M],
-    flip: u16,
-    sums: &mut [<S::Key as Key>::Sum; LANES],
-    largest: &mut [<S::Key as Key>::Magnitude; LANES],
-) {
-    for l in 0..LANES {
-        let (mut sum, mut most) = (sums[l], largest[l]);
-        for plane in planes {
-            let x = S::key(plane[l], flip);
-            sum = x.add(sum);
-            most = x.magnitude().max(most);
-        }
-        (sums[l], largest[l]) = (sum, most);
-    }
-}
-
-/// The sum over any number of planes.
-#[inline(always)]
-pub(crate) fn deep_total<S: Source>(
-    planes: &[&[u8]],
-    manner: Manner,
-    look: &mut Look<<S::Key as Key>::Work>,
-) -> Option<bool> {
-    let mut sums: [<S::Key as Key>::Sum; LANES] = [Default::default(); LANES];
-    let mut largest: [<S::Key as Key>::Magnitude; LANES] = [Default::default(); LANES];
-    let (chunks, rest) = planes.as_chunks::<TOGETHER>();
-    for chunk in chunks {
-        chunk.iter().for_each(|bytes| prefetch(bytes));
-        add::<S, TOGETHER>(&lanes::<S, _>(chunk)?, manner.flip, &mut sums, &mut largest);
-    }
-    for bytes in rest {
-        prefetch(bytes);
-        add::<S, 1>(&[S::lanes(bytes)?], manner.flip, &mut sums, &mut largest);
-    }
-    for l in 0..LANES {
-        look.total.0[l] = S::Key::total(sums[l]) + planes.len() as f64 * manner.offset;
-    }
-    Some(odd::<S::Key>(&largest, &mut look.odd))
-}
-
-/// Extremes and the sum of squares about `about`, over any number of planes.
-#[inline(always)]
-pub(crate) fn scan<S: Source>(
-    planes: &[&[u8]],
-    manner: Manner,
-    about: &Row<f64>,
-    look: &mut Look<<S::Key as Key>::Work>,
-) -> Option<()> {
-    let first = S::lanes(planes.first()?)?;
-    let mut min: [S::Key; LANES] = std::array::from_fn(|l| S::key(first[l], manner.flip));
-    let mut max = min;
-    let center = Row(about.0.map(|c| <S::Key as Key>::Work::convert(c - manner.offset)));
-    look.spread = Row::filled(<S::Key as Key>::Work::ZERO);
-    for bytes in planes {
-        let plane = S::lanes(bytes)?;
-        for l in 0..LANES {
-            let x = S::key(plane[l], manner.flip);
-            min[l] = if x < min[l] { x } else { min[l] };
-            max[l] = if x > max[l] { x } else { max[l] };
-            let d = x.work() - center.0[l];
-            look.spread.0[l] = look.spread.0[l] + d * d;
-        }
-    }
-    values(&min, manner.offset, &mut look.extremes[0]);
-    values(&max, manner.offset, &mut look.extremes[1]);
-    Some(())
-}
 
 /// Copies the columns `lanes` of the planes to the lanes of `out` from `at` on.
 #[inline(always)]

@@ -1,8 +1,9 @@
 //! The looks at planes compiled for every instruction set, and the choice among them.
 
-use super::{best, Simd};
+use super::{best, steps, Simd};
+use crate::deep_look as deep;
 use crate::look::{self, Look, Manner, Source};
-use crate::order::{every_deeper, every_depth, Depth, Network, DEEPER, DEEPEST};
+use crate::order::{every_depth, Depth, Network, DEEPEST};
 use crate::sample::{DType, Key, Row, Work};
 
 /// What a look is to find; see `look.rs`.
@@ -28,16 +29,23 @@ impl Sight {
 }
 
 type LookFn<T> = unsafe fn(&[&[u8]], Manner, &mut Look<T>) -> Option<bool>;
-type ScanFn<T> = unsafe fn(&[&[u8]], Manner, &Row<f64>, &mut Look<T>) -> Option<()>;
+type DeepFn<T> = unsafe fn(usize, Manner, &mut Look<T>);
+type DeepScanFn<T> = unsafe fn(usize, Manner, &Row<f64>, &mut Look<T>);
+type DeepColumnsFn<T> = unsafe fn(Manner, &mut Look<T>, &[u16], &mut [Row<T>], usize);
+type DeepSquaresFn<T> = unsafe fn(usize, Manner, &mut Look<T>, &Row<f64>, &mut Row<f64>);
 type ColumnsFn<T> = unsafe fn(&[&[u8]], Manner, &[u16], &mut [Row<T>], usize);
 type SquaresFn = unsafe fn(&[&[u8]], Manner, &Row<f64>, &mut Row<f64>);
 
 /// Looks at planes of one type and byte order by one instruction set.
 pub(crate) struct Looks<T: Work> {
     sights: [[LookFn<T>; DEEPEST]; 5],
-    deep_ranks: [LookFn<T>; DEEPER.len()],
-    deep_total: LookFn<T>,
-    scan: ScanFn<T>,
+    stage: LookFn<T>,
+    deep_ranks: DeepFn<T>,
+    deep_mad: DeepFn<T>,
+    deep_total: DeepFn<T>,
+    deep_scan: DeepScanFn<T>,
+    deep_columns: DeepColumnsFn<T>,
+    deep_squares: DeepSquaresFn<T>,
     columns: ColumnsFn<T>,
     exact_squares: SquaresFn,
 }
@@ -58,33 +66,62 @@ impl<T: Work> Looks<T> {
         unsafe { function(planes, manner, look) }
     }
 
-    /// Like `look` for the ranks of more planes, of which there are as many as in one of
-    /// [`DEEPER`].
+    /// Reads a block of a deep stack; see [`deep::stage`].
     #[inline]
-    pub fn deep_ranks(&self, planes: &[&[u8]], manner: Manner, look: &mut Look<T>) -> Option<bool> {
-        let depth = DEEPER.iter().position(|depth| *depth == planes.len())?;
+    pub fn stage(&self, planes: &[&[u8]], manner: Manner, look: &mut Look<T>) -> Option<bool> {
         // SAFETY: as above.
-        unsafe { (self.deep_ranks[depth])(planes, manner, look) }
+        unsafe { (self.stage)(planes, manner, look) }
     }
 
-    /// Like `look` for the sum of any number of planes.
+    /// The ranks of a deep stack that has been read, with their median distance if that is asked
+    /// for.
     #[inline]
-    pub fn deep_total(&self, planes: &[&[u8]], manner: Manner, look: &mut Look<T>) -> Option<bool> {
+    pub fn deep_ranks(&self, frames: usize, mad: bool, manner: Manner, look: &mut Look<T>) {
+        let function = if mad { self.deep_mad } else { self.deep_ranks };
         // SAFETY: as above.
-        unsafe { (self.deep_total)(planes, manner, look) }
+        unsafe { function(frames, manner, look) }
     }
 
-    /// Extremes and squares about a center; see [`look::scan`].
+    /// The sum of a deep stack that has been read.
     #[inline]
-    pub fn scan(
+    pub fn deep_total(&self, frames: usize, manner: Manner, look: &mut Look<T>) {
+        // SAFETY: as above.
+        unsafe { (self.deep_total)(frames, manner, look) }
+    }
+
+    /// Extremes and squares about a center; see [`deep::scan`].
+    #[inline]
+    pub fn deep_scan(&self, frames: usize, manner: Manner, about: &Row<f64>, look: &mut Look<T>) {
+        // SAFETY: as above.
+        unsafe { (self.deep_scan)(frames, manner, about, look) }
+    }
+
+    /// Copies columns of a deep stack that has been read.
+    #[inline]
+    pub fn deep_columns(
         &self,
-        planes: &[&[u8]],
         manner: Manner,
-        about: &Row<f64>,
         look: &mut Look<T>,
-    ) -> Option<()> {
+        lanes: &[u16],
+        out: &mut [Row<T>],
+        at: usize,
+    ) {
         // SAFETY: as above.
-        unsafe { (self.scan)(planes, manner, about, look) }
+        unsafe { (self.deep_columns)(manner, look, lanes, out, at) }
+    }
+
+    /// Sums squares about `about` of a deep stack that has been read.
+    #[inline]
+    pub fn deep_squares(
+        &self,
+        frames: usize,
+        manner: Manner,
+        look: &mut Look<T>,
+        about: &Row<f64>,
+        total: &mut Row<f64>,
+    ) {
+        // SAFETY: as above.
+        unsafe { (self.deep_squares)(frames, manner, look, about, total) }
     }
 
     /// Copies columns; see [`look::columns`].
@@ -137,32 +174,67 @@ macro_rules! front {
 
 /// Fronts of the looks for one instruction set, and their table.
 macro_rules! looks {
-    ($module:ident, $feature:meta) => {
+    ($module:ident, $level:ident, $feature:meta, $source:ident = $deep:ty) => {
         mod $module {
             use super::*;
 
+            /// What samples of a deep stack are read as.
+            type DeepSource<$source> = $deep;
+            type DeepKey<S> = <DeepSource<S> as Source>::Key;
+
             front!($feature, ranks, T, look::ranks::<T, N>);
-            front!($feature, deep_ranks, T::Deep, look::ranks::<T::Deep, N>);
             front!($feature, total, T, look::total::<T, N>);
             front!($feature, moments, T, look::moments::<T, N>);
             front!($feature, std, T, look::sorted::<T, N, false>);
             front!($feature, mad, T, look::sorted::<T, N, true>);
             #[$feature]
-            unsafe fn deep_total<T: Source>(
+            unsafe fn stage<S: Source>(
                 planes: &[&[u8]],
                 manner: Manner,
-                look: &mut Look<WorkOf<T>>,
+                look: &mut Look<WorkOf<S>>,
             ) -> Option<bool> {
-                look::deep_total::<T>(planes, manner, look)
+                deep::stage::<S>(planes, manner, look)
             }
             #[$feature]
-            unsafe fn scan<T: Source>(
-                planes: &[&[u8]],
+            unsafe fn deep_ranks<K: Key>(_frames: usize, manner: Manner, look: &mut Look<K::Work>) {
+                deep::ranks(steps::$level::Of::<K>::STEPS, manner, look)
+            }
+            #[$feature]
+            unsafe fn deep_mad<K: Key>(frames: usize, manner: Manner, look: &mut Look<K::Work>) {
+                deep::mad(steps::$level::Of::<K>::STEPS, frames, manner, look)
+            }
+            #[$feature]
+            unsafe fn deep_total<K: Key>(frames: usize, manner: Manner, look: &mut Look<K::Work>) {
+                deep::total::<K>(frames, manner, look)
+            }
+            #[$feature]
+            unsafe fn deep_scan<K: Key>(
+                frames: usize,
                 manner: Manner,
                 about: &Row<f64>,
-                look: &mut Look<WorkOf<T>>,
-            ) -> Option<()> {
-                look::scan::<T>(planes, manner, about, look)
+                look: &mut Look<K::Work>,
+            ) {
+                deep::scan::<K>(frames, manner, about, look)
+            }
+            #[$feature]
+            unsafe fn deep_columns<K: Key>(
+                manner: Manner,
+                look: &mut Look<K::Work>,
+                lanes: &[u16],
+                out: &mut [Row<K::Work>],
+                at: usize,
+            ) {
+                deep::columns::<K>(manner, look, lanes, out, at)
+            }
+            #[$feature]
+            unsafe fn deep_squares<K: Key>(
+                frames: usize,
+                manner: Manner,
+                look: &mut Look<K::Work>,
+                about: &Row<f64>,
+                total: &mut Row<f64>,
+            ) {
+                deep::exact_squares::<K>(frames, manner, look, about, total)
             }
             #[$feature]
             unsafe fn columns<T: Source>(
@@ -194,9 +266,13 @@ macro_rules! looks {
                         every_depth!(std),
                         every_depth!(mad),
                     ],
-                    deep_ranks: every_deeper!(deep_ranks),
-                    deep_total: deep_total::<T>,
-                    scan: scan::<T>,
+                    stage: stage::<DeepSource<T>>,
+                    deep_ranks: deep_ranks::<DeepKey<T>>,
+                    deep_mad: deep_mad::<DeepKey<T>>,
+                    deep_total: deep_total::<DeepKey<T>>,
+                    deep_scan: deep_scan::<DeepKey<T>>,
+                    deep_columns: deep_columns::<DeepKey<T>>,
+                    deep_squares: deep_squares::<DeepKey<T>>,
                     columns: columns::<T>,
                     exact_squares: exact_squares::<T>,
                 };
@@ -204,11 +280,17 @@ macro_rules! looks {
         }
     };
 }
-looks!(look_base, inline(never));
+// There is no minimum of integers in SSE2.
+looks!(look_base, base, inline(never), S = S);
 #[cfg(target_arch = "x86_64")]
-looks!(look_avx2, target_feature(enable = "avx2"));
+looks!(look_avx2, avx2, target_feature(enable = "avx2"), S = <S as Source>::Deep);
 #[cfg(target_arch = "x86_64")]
-looks!(look_avx512, target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl"));
+looks!(
+    look_avx512,
+    avx512,
+    target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl"),
+    S = <S as Source>::Deep
+);
 
 /// The looks of a level; those of the best one available if the processor lacks it.
 fn looks<S: Source>(level: Simd) -> &'static Looks<WorkOf<S>> {
