@@ -6,11 +6,15 @@ use std::fmt::Write;
 use std::path::Path;
 use std::{env, fs};
 
-/// The deepest stack with a straight-line network; deeper ones use the run-time list.
+/// The deepest stack with a straight-line network; deeper ones are cut into chunks.
 const DEEPEST: usize = 32;
 
-/// Depths with a network for up to as many frames, for the median alone.
+/// Depths with a network for up to as many frames, for the median alone: there it is quicker than
+/// chunks.
 const DEEPER: [usize; 8] = [36, 40, 44, 48, 52, 56, 60, 64];
+
+/// The shallowest chunk: there are two at least.
+const SHALLOWEST: usize = DEEPEST / 2 + 1;
 
 /// Comparators of Batcher's merge exchange for `n` keys (Knuth, TAOCP vol. 3, algorithm 5.2.2M).
 fn merge_exchange(n: usize) -> Vec<(usize, usize)> {
@@ -36,6 +40,27 @@ fn merge_exchange(n: usize) -> Vec<(usize, usize)> {
     out
 }
 
+/// Comparators that merge `DEEPEST` keys which rise and then fall, or fall and then rise (Batcher
+/// 1968).
+fn bitonic_merge() -> Vec<(usize, usize)> {
+    let mut out = Vec::new();
+    let mut d = DEEPEST / 2;
+    while d > 0 {
+        out.extend((0..DEEPEST).filter(|i| i & d == 0).map(|i| (i, i + d)));
+        d /= 2;
+    }
+    out
+}
+
+/// The code of comparators.
+fn code(comparators: impl IntoIterator<Item = (usize, usize)>) -> String {
+    let mut text = String::new();
+    for (i, j) in comparators {
+        write!(text, "let (v{i}, v{j}) = K::order(v{i}, v{j}); ").expect("writing to a string");
+    }
+    text
+}
+
 /// `item(0), item(1), ...` with a separator.
 fn list(n: usize, separator: &str, item: impl Fn(usize) -> String) -> String {
     (0..n).map(item).collect::<Vec<_>>().join(separator)
@@ -45,11 +70,7 @@ fn main() {
     let mut text = String::new();
     for n in (1..=DEEPEST).chain(DEEPER) {
         let names = list(n, ", ", |i| format!("v{i}"));
-        let mut network = String::new();
-        for (i, j) in merge_exchange(n) {
-            write!(network, "let (v{i}, v{j}) = K::order(v{i}, v{j}); ")
-                .expect("writing to a string");
-        }
+        let network = code(merge_exchange(n));
         writeln!(
             text,
             "impl Network<{n}> for Depth<{n}> {{
@@ -95,12 +116,42 @@ fn main() {
         )
         .expect("writing to a string");
     }
+    for n in SHALLOWEST..=DEEPEST {
+        // With as many of the least before them, or of the greatest after them, as fill a network:
+        // these stay where they are.
+        let beside = DEEPEST - n;
+        let merge = bitonic_merge();
+        let hill = merge.iter().filter(|(i, _)| *i >= beside);
+        writeln!(
+            text,
+            "impl Chunk<{n}> for Depth<{n}> {{
+    #[inline(always)]
+    fn collect<K>(f: impl Fn(usize) -> K) -> [K; {n}] {{ [{collect}] }}
+    #[inline(always)]
+    fn store<K: Copy>(v: [K; {n}], strips: &mut [Strip<K>; {n}], l: usize) {{ {store} }}
+    #[inline(always)]
+    fn sort_hill<K: Order>(v: [K; {n}]) -> [K; {n}] {{ let [{names}] = v; {hill}[{names}] }}
+    #[inline(always)]
+    fn sort_valley<K: Order>(v: [K; {n}]) -> [K; {n}] {{ let [{names}] = v; {valley}[{names}] }}
+}}",
+            collect = list(n, ", ", |i| format!("f({i})")),
+            store = list(n, " ", |i| format!("strips[{i}].0[l] = v[{i}];")),
+            names = list(n, ", ", |i| format!("v{i}")),
+            hill = code(hill.map(|(i, j)| (i - beside, j - beside))),
+            valley = code(merge.iter().filter(|(_, j)| *j < n).copied()),
+        )
+        .expect("writing to a string");
+    }
     let sizes = list(DEEPEST, ", ", |i| format!("$($f)+::<T, {}>", i + 1));
     let deeper = list(DEEPER.len(), ", ", |i| format!("$($f)+::<T, {}>", DEEPER[i]));
+    let chunks =
+        list(DEEPEST + 1 - SHALLOWEST, ", ", |i| format!("$($f)+::<T, {}>", i + SHALLOWEST));
     writeln!(
         text,
-        "/// The deepest stack with a straight-line network.
+        "/// The deepest stack with a straight-line network, and the deepest chunk of a deeper one.
 pub const DEEPEST: usize = {DEEPEST};
+/// The shallowest chunk.
+pub const SHALLOWEST: usize = {SHALLOWEST};
 /// `[f::<T, 1>, f::<T, 2>, ...]` for every depth that has a network.
 macro_rules! every_depth {{ ($($f:tt)+) => {{ [{sizes}] }}; }}
 pub(crate) use every_depth;
@@ -108,7 +159,10 @@ pub(crate) use every_depth;
 pub const DEEPER: [usize; {}] = {DEEPER:?};
 /// `[f::<T, N>, ...]` for these.
 macro_rules! every_deeper {{ ($($f:tt)+) => {{ [{deeper}] }}; }}
-pub(crate) use every_deeper;",
+pub(crate) use every_deeper;
+/// The same for every depth of a chunk.
+macro_rules! every_chunk {{ ($($f:tt)+) => {{ [{chunks}] }}; }}
+pub(crate) use every_chunk;",
         DEEPER.len(),
     )
     .expect("writing to a string");

@@ -35,7 +35,7 @@ pub(crate) fn blocks<T: Work>(job: &Job<T>, start: usize, len: usize, outputs: O
 struct Worker<'a, 'o, T: Work> {
     job: &'a Job<'a, T>,
     outputs: Outputs<'o>,
-    kit: Kit<'a, T>,
+    kit: Kit<T>,
     stack: Vec<Row<T>>,
     scratch: Scratch<T>,
     /// The masks of pixels that are loaded.
@@ -58,7 +58,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
         let sides = counts && job.plan.independent && (job.masked || job.plan.steps.len() > 1);
         Self {
             job,
-            kit: Kit::new(job.ops, job.wide, &job.network),
+            kit: Kit::new(job.ops, job.wide),
             stack: vec![Row::filled(T::NAN); frames * BLOCKS],
             scratch: Scratch::new(job, kept, outputs.wants(Product::MaskThresh)),
             masks: Masks::new(job),

@@ -26,6 +26,8 @@ pub(crate) struct Direct<'a, T: Work> {
     with_mad: bool,
     /// Whether that may have been rounded.
     rounds: bool,
+    /// Whether a block is read before it is sorted.
+    staged: bool,
     /// Planes of the largest and the smallest number in turn, as many as bring the stack to a depth
     /// that has a network: the median stays in the middle.
     fillers: Vec<Vec<u8>>,
@@ -132,14 +134,12 @@ impl<'a, T: Work> Direct<'a, T> {
         sights.dedup();
         let all = sights.clone();
         sights.retain(|sight| !all.iter().any(|other| other.covers(*sight)));
-        let most = sights.iter().map(|sight| match sight {
-            Sight::Total | Sight::Moments => usize::MAX,
-            Sight::Ranks | Sight::Std => DEEPER[DEEPER.len() - 1],
-            Sight::Mad => DEEPEST,
-        });
-        if most.min().is_some_and(|most| frames > most) {
-            return None;
-        }
+        let direct = |sight: &Sight| match sight {
+            Sight::Total => true,
+            Sight::Ranks => frames <= DEEPER[DEEPER.len() - 1],
+            _ => false,
+        };
+        let staged = frames > DEEPEST && !sights.iter().all(direct);
         let with_std = clip.is_some() && outputs.wants(Product::Std);
         let with_mad = plan.uncertainty == Some(Uncertainty::MadError)
             || with_std && sights.contains(&Sight::Mad);
@@ -153,7 +153,8 @@ impl<'a, T: Work> Direct<'a, T> {
             with_std,
             with_mad,
             rounds: with_mad && dtype == DType::F32,
-            fillers: fillers(dtype, big, flip, frames),
+            staged,
+            fillers: if staged { Vec::new() } else { fillers(dtype, big, flip, frames) },
         })
     }
 
@@ -166,6 +167,10 @@ impl<'a, T: Work> Direct<'a, T> {
         seen: &mut Seen,
     ) -> bool {
         let mut odd = false;
+        if self.staged {
+            let Some(found) = self.looks.stage(bytes, self.manner, look) else { return false };
+            odd = found;
+        }
         for sight in &self.sights {
             let Some(found) = self.see(*sight, bytes, kit, look, &seen.combined.n) else {
                 return false;
@@ -207,7 +212,7 @@ impl<'a, T: Work> Direct<'a, T> {
             Some(kind) => {
                 let mut mean = Row::filled(f64::NAN);
                 self.center(Center::Mean, kit, look, n, &mut mean);
-                self.std(&mean, 0, bytes, kit, n, uncertainty);
+                self.std(&mean, 0, bytes, kit, look, n, uncertainty);
                 *uncertainty = statistic::error_of(kind, *uncertainty, n);
             }
         }
@@ -231,14 +236,20 @@ impl<'a, T: Work> Direct<'a, T> {
         if self.frames <= DEEPEST {
             return self.looks.look(sight, bytes, self.manner, look);
         }
-        let odd = if matches!(sight, Sight::Total | Sight::Moments) {
-            self.looks.deep_total(bytes, self.manner, look)?
-        } else {
+        if !self.staged && sight == Sight::Total {
+            return self.looks.deep_total(bytes, self.manner, look);
+        }
+        if !self.staged {
             let fillers = self.fillers.iter().map(|plane| &plane[..]);
             let all: Vec<&[u8]> = bytes.iter().copied().chain(fillers).collect();
-            self.looks.deep_ranks(&all, self.manner, look)?
-        };
-        if sight.tells_extremes() {
+            return self.looks.deep_ranks(&all, self.manner, look);
+        }
+        if matches!(sight, Sight::Total | Sight::Moments) {
+            self.looks.staged_total(self.frames, self.manner, look);
+        } else {
+            self.looks.staged_ranks(self.frames, sight == Sight::Mad, self.manner, look);
+        }
+        if matches!(sight, Sight::Moments | Sight::Std) {
             let mut about = Row::filled(f64::NAN);
             let which = match self.clip {
                 Some(clip) => clip.center,
@@ -246,9 +257,9 @@ impl<'a, T: Work> Direct<'a, T> {
                 None => Center::Median,
             };
             self.center(which, kit, look, n, &mut about);
-            self.looks.scan(bytes, self.manner, &about, look)?;
+            self.looks.staged_scan(self.frames, self.manner, &about, look);
         }
-        Some(odd)
+        Some(false)
     }
 
     fn center(
@@ -266,7 +277,8 @@ impl<'a, T: Work> Direct<'a, T> {
             }
             Center::Median | Center::LowerMedian => {
                 let lower = which == Center::LowerMedian;
-                kit.ops.median(&look.low, &look.high, n, self.depth() % 2 == 1, lower, out);
+                let odd = !self.staged && self.depth() % 2 == 1;
+                kit.ops.median(&look.low, &look.high, n, odd, lower, out);
             }
         }
     }
@@ -278,15 +290,27 @@ impl<'a, T: Work> Direct<'a, T> {
         ddof: usize,
         bytes: &[&[u8]],
         kit: &Kit<T>,
+        look: &mut Look<T>,
         n: &Row<u32>,
         out: &mut Row<f64>,
     ) {
-        self.looks.exact_squares(bytes, self.manner, center, out);
+        if self.staged {
+            self.looks.staged_squares(self.frames, self.manner, look, center, out);
+        } else {
+            self.looks.exact_squares(bytes, self.manner, center, out);
+        }
         kit.ops.variance(out, n, ddof as f64, true);
     }
 
     /// Marks the lanes where the clipping may reject something.
-    fn judge(&self, clip: &Clip, bytes: &[&[u8]], kit: &Kit<T>, look: &Look<T>, seen: &mut Seen) {
+    fn judge(
+        &self,
+        clip: &Clip,
+        bytes: &[&[u8]],
+        kit: &Kit<T>,
+        look: &mut Look<T>,
+        seen: &mut Seen,
+    ) {
         let Seen { combined: Combined { n, .. }, center, std, marks, .. } = seen;
         let (mut down, mut up) = (None, None);
         match &clip.rule {
@@ -310,7 +334,7 @@ impl<'a, T: Work> Direct<'a, T> {
                 );
                 if self.with_std {
                     match spread {
-                        Spread::Std { ddof } => self.std(center, *ddof, bytes, kit, n, std),
+                        Spread::Std { ddof } => self.std(center, *ddof, bytes, kit, look, n, std),
                         Spread::Mad { factor } => {
                             *std = Row(look.spread.0.map(|mad| mad.f64() * factor));
                         }

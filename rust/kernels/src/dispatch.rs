@@ -7,15 +7,17 @@
 #![allow(unsafe_code)]
 
 mod looks;
+mod steps;
 
 use std::env;
 use std::sync::OnceLock;
 
+use crate::deep;
 use crate::error::{Error, Result};
 use crate::order::{every_depth, Depth, Network, DEEPEST};
 use crate::passes::{Limits, Scatter, Span};
 use crate::plan::Statistic;
-use crate::sample::{DType, Row, Work};
+use crate::sample::{DType, Rooms, Row, Work};
 use crate::variances::{Detector, Form};
 
 pub(crate) use looks::{double_looks, single_looks, Looks, Sight};
@@ -102,6 +104,9 @@ macro_rules! operations {
         type Load<T> = unsafe fn(&[u8], &mut [T], u64);
         type MiddlePair<T> = unsafe fn(&[Row<T>], usize, bool, &mut Row<T>, &mut Row<T>);
         type Sort<T> = unsafe fn(&[Row<T>], usize, &mut [Row<T>]);
+        type DeepMiddle<T> =
+            unsafe fn(&[Row<T>], usize, bool, &mut Rooms, &mut Row<T>, &mut Row<T>);
+        type DeepSort<T> = unsafe fn(&[Row<T>], usize, &mut Rooms, &mut [Row<T>]);
 
         /// The row operations of one instruction set.
         pub(crate) struct Ops<T: Work> {
@@ -109,6 +114,8 @@ macro_rules! operations {
             load: [[Load<T>; 2]; 10],
             middle_pair: [MiddlePair<T>; DEEPEST],
             sort: [Sort<T>; DEEPEST],
+            deep_middle: DeepMiddle<T>,
+            deep_sort: DeepSort<T>,
         }
 
         impl<T: Work> Ops<T> {
@@ -122,21 +129,22 @@ macro_rules! operations {
             )*
         }
 
-        operations! { @level BASE base inline(never) load: { $($loader),* }
+        operations! { @level BASE base inline(never) |T| T, load: { $($loader),* }
 
             $( $name($($arg: $type),*) $(-> $ret)?; )* }
         #[cfg(target_arch = "x86_64")]
-        operations! { @level AVX2 avx2 target_feature(enable = "avx2")
+        operations! { @level AVX2 avx2 target_feature(enable = "avx2") |T| <T as Work>::Quick,
             load: { $($loader),* }
             $( $name($($arg: $type),*) $(-> $ret)?; )* }
         #[cfg(target_arch = "x86_64")]
         operations! { @level AVX512 avx512
             target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")
+            |T| <T as Work>::Quick,
             load: { $($loader),* }
             $( $name($($arg: $type),*) $(-> $ret)?; )* }
     };
 
-    (@level $level:ident $module:ident $feature:meta
+    (@level $level:ident $module:ident $feature:meta |$work:ident| $quick:ty,
         load: { $($loader:ident),* }
         $( $name:ident($($arg:ident: $type:ty),*) $(-> $ret:ty)?; )*
     ) => {
@@ -164,6 +172,22 @@ macro_rules! operations {
             ) where Depth<N>: Network<N> {
                 rows::sort::<T, N>(rows, w, out);
             }
+            /// What deep stacks are sorted as.
+            type Quick<$work> = $quick;
+            #[$feature]
+            unsafe fn deep_middle<T: Work>(
+                rows: &[Row<T>], w: usize, absent: bool, rooms: &mut Rooms,
+                low: &mut Row<T>, high: &mut Row<T>,
+            ) {
+                let steps = steps::$module::Of::<Quick<T>>::STEPS;
+                deep::middle_pair(steps, rows, w, absent, rooms, low, high);
+            }
+            #[$feature]
+            unsafe fn deep_sort<T: Work>(
+                rows: &[Row<T>], w: usize, rooms: &mut Rooms, out: &mut [Row<T>],
+            ) {
+                deep::sort(steps::$module::Of::<Quick<T>>::STEPS, rows, w, rooms, out);
+            }
             mod load {
                 use crate::sample::{load, Work};
                 $(
@@ -181,6 +205,8 @@ macro_rules! operations {
                     load: [ $( [load::$loader::<T, false>, load::$loader::<T, true>] ),* ],
                     middle_pair: every_depth!(middle_pair),
                     sort: every_depth!(sort),
+                    deep_middle: deep_middle::<T>,
+                    deep_sort: deep_sort::<T>,
                 };
             }
         }
@@ -267,14 +293,8 @@ operations! {
     /// Median from the two middle ranks.
     fn median(low: &Row<T>, high: &Row<T>, n: &Row<u32>, odd_stack: bool, lower: bool,
         median: &mut Row<f64>);
-    /// The two middle samples of a deep stack; see [`crate::select`].
-    fn middle_samples(rows: &[Row<T>], w: usize, n: &Row<u32>, low: &mut Row<T>, high: &mut Row<T>);
     /// Smallest and largest sample.
     fn extremes(rows: &[Row<T>], w: usize, min: &mut Row<T>, max: &mut Row<T>);
-    /// Copies with absent samples last.
-    fn copy_padded(rows: &[Row<T>], w: usize, out: &mut [Row<T>]);
-    /// Compare-exchanges rows.
-    fn exchange(rows: &mut [Row<T>], w: usize, comparators: &[(u32, u32)]);
     /// Picks ranks of sorted columns.
     fn pick(rows: &[Row<T>], w: usize, rank: &Row<u32>, out: &mut Row<T>);
     /// The limits of a pass over sorted columns; see [`crate::passes`].
@@ -336,28 +356,37 @@ impl<T: Work> Ops<T> {
         unsafe { (self.load[dtype][usize::from(big)])(raw, row, flip) }
     }
 
-    /// The straight-line median network of `rows.len()` frames, if there is one.
+    /// The two middle ranks; tells whether their number is odd, what absent samples are replaced
+    /// by included.
     #[inline]
     pub fn middle_pair(
         &self,
         rows: &[Row<T>],
         w: usize,
         absent: bool,
+        rooms: &mut Rooms,
         low: &mut Row<T>,
         high: &mut Row<T>,
     ) -> bool {
-        let Some(network) = self.middle_pair.get(rows.len().wrapping_sub(1)) else { return false };
+        if let Some(network) = self.middle_pair.get(rows.len().wrapping_sub(1)) {
+            // SAFETY: as above.
+            unsafe { network(rows, w, absent, low, high) }
+            return rows.len() % 2 == 1;
+        }
         // SAFETY: as above.
-        unsafe { network(rows, w, absent, low, high) }
-        true
+        unsafe { (self.deep_middle)(rows, w, absent, rooms, low, high) }
+        false
     }
 
-    /// The straight-line sorting network of `rows.len()` frames, if there is one.
+    /// The rows in order, absent samples last.
     #[inline]
-    pub fn sort(&self, rows: &[Row<T>], w: usize, out: &mut [Row<T>]) -> bool {
-        let Some(network) = self.sort.get(rows.len().wrapping_sub(1)) else { return false };
-        // SAFETY: as above.
-        unsafe { network(rows, w, out) }
-        true
+    pub fn sort(&self, rows: &[Row<T>], w: usize, rooms: &mut Rooms, out: &mut [Row<T>]) {
+        if let Some(network) = self.sort.get(rows.len().wrapping_sub(1)) {
+            // SAFETY: as above.
+            unsafe { network(rows, w, out) }
+        } else {
+            // SAFETY: as above.
+            unsafe { (self.deep_sort)(rows, w, rooms, out) }
+        }
     }
 }

@@ -1,25 +1,24 @@
 //! Center and spread of every lane of a block.
 
 use crate::dispatch::Ops;
-use crate::order::Comparators;
 use crate::plan::{Center, Spread};
-use crate::sample::{Row, Work};
+use crate::sample::{Rooms, Row, Work};
 
-/// What every operation on a block needs: the row operations, the network for deep stacks, and
-/// room to work in.
-pub(crate) struct Kit<'a, T: Work> {
+/// What every operation on a block needs: the row operations, and room to work in.
+pub(crate) struct Kit<T: Work> {
     pub ops: &'static Ops<T>,
     pub wide: &'static Ops<f64>,
-    pub network: &'a Comparators,
     /// Rows of the stack, sorted or filled.
     pub rows: Vec<Row<T>>,
     /// Rows in double precision.
     pub doubles: Vec<Row<f64>>,
+    /// Room to sort deep stacks in.
+    rooms: Rooms,
 }
 
-impl<'a, T: Work> Kit<'a, T> {
-    pub fn new(ops: &'static Ops<T>, wide: &'static Ops<f64>, network: &'a Comparators) -> Self {
-        Self { ops, wide, network, rows: Vec::new(), doubles: Vec::new() }
+impl<T: Work> Kit<T> {
+    pub fn new(ops: &'static Ops<T>, wide: &'static Ops<f64>) -> Self {
+        Self { ops, wide, rows: Vec::new(), doubles: Vec::new(), rooms: Rooms::default() }
     }
 
     /// Number of samples in every lane.
@@ -63,7 +62,7 @@ impl<'a, T: Work> Kit<'a, T> {
             }
             Center::Median | Center::LowerMedian => {
                 let lower = which == Center::LowerMedian;
-                median(self.ops, v, w, n, absent, lower)
+                median(self.ops, &mut self.rooms, v, w, n, absent, lower)
             }
         }
     }
@@ -139,14 +138,14 @@ impl<'a, T: Work> Kit<'a, T> {
         distances.resize(v.len().max(distances.len()), Row::filled(T::NAN));
         let own = &mut distances[..v.len()];
         let exact = self.ops.deviations(v, w, about, own);
-        let mad = exact.then(|| median(self.ops, own, w, n, absent, false));
+        let mad = exact.then(|| median(self.ops, &mut self.rooms, own, w, n, absent, false));
         self.rows = distances;
         mad.unwrap_or_else(|| {
             let mut distances = std::mem::take(&mut self.doubles);
             distances.resize(v.len().max(distances.len()), Row::filled(f64::NAN));
             let own = &mut distances[..v.len()];
             self.ops.wide_deviations(v, w, about, own);
-            let mad = median(self.wide, own, w, n, absent, false);
+            let mad = median(self.wide, &mut self.rooms, own, w, n, absent, false);
             self.doubles = distances;
             mad
         })
@@ -156,10 +155,7 @@ impl<'a, T: Work> Kit<'a, T> {
     pub fn sorted(&mut self, v: &[Row<T>], w: usize) -> &[Row<T>] {
         self.rows.resize(v.len().max(self.rows.len()), Row::filled(T::NAN));
         let rows = &mut self.rows[..v.len()];
-        if !self.ops.sort(v, w, rows) {
-            self.ops.copy_padded(v, w, rows);
-            self.ops.exchange(rows, w, &self.network.sort);
-        }
+        self.ops.sort(v, w, &mut self.rooms, rows);
         rows
     }
 }
@@ -167,6 +163,7 @@ impl<'a, T: Work> Kit<'a, T> {
 /// Median, or lower median, of every lane; NaN where there is no sample.
 fn median<D: Work>(
     ops: &Ops<D>,
+    rooms: &mut Rooms,
     v: &[Row<D>],
     w: usize,
     n: &Row<u32>,
@@ -174,10 +171,8 @@ fn median<D: Work>(
     lower: bool,
 ) -> Row<f64> {
     let (mut low, mut high) = (Row::filled(D::NAN), Row::filled(D::NAN));
-    if !ops.middle_pair(v, w, absent, &mut low, &mut high) {
-        ops.middle_samples(v, w, n, &mut low, &mut high);
-    }
+    let odd = ops.middle_pair(v, w, absent, rooms, &mut low, &mut high);
     let mut out = Row::filled(f64::NAN);
-    ops.median(&low, &high, n, v.len() % 2 == 1, lower, &mut out);
+    ops.median(&low, &high, n, odd, lower, &mut out);
     out
 }

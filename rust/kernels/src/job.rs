@@ -2,7 +2,6 @@
 
 use crate::direct;
 use crate::dispatch::{Looks, Ops, Simd};
-use crate::order::Comparators;
 use crate::plan::{NanRule, Plan, Step};
 use crate::plane::{Plane, Shape};
 use crate::propagate::Propagation;
@@ -17,7 +16,6 @@ pub(crate) struct Job<'a, T: Work> {
     pub common: Option<direct::Common>,
     pub ops: &'static Ops<T>,
     pub wide: &'static Ops<f64>,
-    pub network: Comparators,
     pub weights: Vec<f64>,
     pub scaled: bool,
     pub masked: bool,
@@ -47,7 +45,6 @@ impl<'a, T: Work> Job<'a, T> {
             common: direct::common(planes),
             ops: Ops::at(level),
             wide: Ops::at(level),
-            network: Comparators::new(planes.len()),
             weights: planes.iter().map(|plane| plane.weight).collect(),
             scaled,
             masked: plan.ivar || planes.iter().any(|plane| plane.mask.is_some()),

@@ -22,9 +22,9 @@
 //! and not on whether a look was enough, which is only taken for so where that is certain.
 //!
 //! Modules, each using those before it: [`sample`] and [`plane`] (what comes in), [`plan`] (what to
-//! do), `order` (networks), `select` (the middle of deep stacks, by counting), `rows`,
-//! `marks` and `variances` (operations on rows of pixels), `passes` (clipping of sorted columns),
-//! `look` (the same straight from the planes),
+//! do), `order` (networks), `deep` (stacks too deep for these, sorted), `rows`, `marks` and
+//! `variances` (operations on rows of pixels), `passes` (clipping of sorted columns), `look` and
+//! `deep_look` (the same straight from the planes),
 //! [`dispatch`] (all of these for every instruction set), `estimate` (center and spread), `reject`,
 //! `statistic`, `outputs` (what goes out), `direct` (what to look for, and which columns that
 //! settles), `propagate` (what is made of variances and flags), `frames` (counts per frame), `job`
@@ -38,6 +38,8 @@
 mod block;
 mod column;
 mod combine;
+mod deep;
+mod deep_look;
 mod direct;
 pub mod dispatch;
 mod error;
@@ -60,7 +62,6 @@ mod propagate;
 mod reject;
 mod rows;
 pub mod sample;
-mod select;
 mod statistic;
 mod steps;
 #[cfg(test)]

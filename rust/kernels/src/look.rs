@@ -8,7 +8,7 @@
 
 use crate::order::{middle, Depth, Network};
 use crate::prefetch::{prefetch, prefetch_line, LINE};
-use crate::sample::{Convert, Key, Ordered, Row, Work, LANES};
+use crate::sample::{Convert, Key, Ordered, Rooms, Row, Work, LANES};
 
 /// How raw samples become keys.
 pub(crate) trait Source {
@@ -83,6 +83,8 @@ pub(crate) struct Look<T> {
     /// 1 for the lanes that have a NaN or infinite sample: nothing else is known of these. Only
     /// written where there are any.
     pub odd: Row<u8>,
+    /// The samples, if the stack is deep.
+    pub rooms: Rooms,
 }
 
 impl<T: Work> Look<T> {
@@ -94,6 +96,7 @@ impl<T: Work> Look<T> {
             total: Row::filled(f64::NAN),
             spread: Row::filled(T::NAN),
             odd: Row::filled(0),
+            rooms: Rooms::default(),
         }
     }
 }
@@ -155,7 +158,7 @@ fn each_lane<S: Source, const N: usize>(
 
 /// Keys as numbers.
 #[inline(always)]
-fn values<K: Key>(keys: &[K; LANES], offset: f64, out: &mut Row<K::Work>) {
+pub(crate) fn values<K: Key>(keys: &[K; LANES], offset: f64, out: &mut Row<K::Work>) {
     for l in 0..LANES {
         out.0[l] = keys[l].value(offset);
     }
@@ -163,7 +166,7 @@ fn values<K: Key>(keys: &[K; LANES], offset: f64, out: &mut Row<K::Work>) {
 
 /// Notes the lanes with samples that are not finite; returns whether there are any.
 #[inline(always)]
-fn odd<K: Key>(largest: &[K::Magnitude; LANES], odd: &mut Row<u8>) -> bool {
+pub(crate) fn odd<K: Key>(largest: &[K::Magnitude; LANES], odd: &mut Row<u8>) -> bool {
     let worst = largest.iter().fold(Default::default(), |worst: K::Magnitude, m| worst.max(*m));
     if K::is_real(worst) {
         return false;
@@ -385,34 +388,6 @@ pub(crate) fn deep_total<S: Source>(
         look.total.0[l] = S::Key::total(sums[l]) + planes.len() as f64 * manner.offset;
     }
     Some(unsound(&look.total, &mut look.odd))
-}
-
-/// Extremes and the sum of squares about `about`, over any number of planes.
-#[inline(always)]
-pub(crate) fn scan<S: Source>(
-    planes: &[&[u8]],
-    manner: Manner,
-    about: &Row<f64>,
-    look: &mut Look<<S::Key as Key>::Work>,
-) -> Option<()> {
-    let first = S::lanes(planes.first()?)?;
-    let mut min: [S::Key; LANES] = std::array::from_fn(|l| S::key(first[l], manner.flip));
-    let mut max = min;
-    let center = Row(about.0.map(|c| <S::Key as Key>::Work::convert(c - manner.offset)));
-    look.spread = Row::filled(<S::Key as Key>::Work::ZERO);
-    for bytes in planes {
-        let plane = S::lanes(bytes)?;
-        for l in 0..LANES {
-            let x = S::key(plane[l], manner.flip);
-            min[l] = if x < min[l] { x } else { min[l] };
-            max[l] = if x > max[l] { x } else { max[l] };
-            let d = x.work() - center.0[l];
-            look.spread.0[l] = look.spread.0[l] + d * d;
-        }
-    }
-    values(&min, manner.offset, &mut look.extremes[0]);
-    values(&max, manner.offset, &mut look.extremes[1]);
-    Some(())
 }
 
 /// Copies the pixels `lanes` of the planes to the lanes of `out` from `at` on.

@@ -1,7 +1,7 @@
 //! Sorting networks: the same compare-exchanges whatever the samples, so that a whole row of pixels
 //! is sorted by the instructions that would sort one.
 
-use crate::sample::{Key, Row, Work, LANES};
+use crate::sample::{Key, Row, Strip, Work, LANES};
 
 /// Stack depth as a type.
 pub(crate) struct Depth<const N: usize>;
@@ -40,6 +40,18 @@ pub(crate) trait Network<const N: usize> {
     fn scatter<T: Work>(v: [T; N], rows: &mut [Row<T>; N], l: usize);
 }
 
+/// Straight-line code for a chunk of `N` frames of a deeper stack.
+pub(crate) trait Chunk<const N: usize>: Network<N> {
+    /// `[f(0), f(1), ...]`
+    fn collect<K>(f: impl Fn(usize) -> K) -> [K; N];
+    /// Stores to lane `l` of every frame.
+    fn store<K: Copy>(v: [K; N], strips: &mut [Strip<K>; N], l: usize);
+    /// Sorts what rises and then falls.
+    fn sort_hill<K: Order>(v: [K; N]) -> [K; N];
+    /// Sorts what falls and then rises.
+    fn sort_valley<K: Order>(v: [K; N]) -> [K; N];
+}
+
 #[inline(always)]
 #[allow(clippy::eq_op)]
 fn present_or<T: Work>(x: T, fill: T) -> T {
@@ -63,40 +75,7 @@ mod networks {
     use super::*;
     include!(concat!(env!("OUT_DIR"), "/networks.rs"));
 }
-pub(crate) use networks::{every_deeper, every_depth, DEEPER, DEEPEST};
-
-/// Compare-exchanges for a stack too deep for straight-line code.
-pub(crate) struct Comparators {
-    /// Sorts every row.
-    pub sort: Vec<(u32, u32)>,
-}
-
-impl Comparators {
-    /// Batcher's merge exchange (Knuth, TAOCP vol. 3, algorithm 5.2.2M); empty if there is a
-    /// straight-line network for `n`.
-    pub fn new(n: usize) -> Self {
-        if n <= DEEPEST {
-            return Self { sort: Vec::new() };
-        }
-        let mut sort = Vec::new();
-        let top = n.next_power_of_two() / 2;
-        let mut p = top;
-        while p > 0 {
-            let (mut q, mut r, mut d) = (top, 0, p);
-            loop {
-                sort.extend((0..n - d).filter(|i| i & p == r).map(|i| (i as u32, (i + d) as u32)));
-                if q == p {
-                    break;
-                }
-                d = q - p;
-                q /= 2;
-                r = p;
-            }
-            p /= 2;
-        }
-        Self { sort }
-    }
-}
+pub(crate) use networks::{every_chunk, every_deeper, every_depth, DEEPER, DEEPEST, SHALLOWEST};
 
 /// The two ranks that hold the median of any number of samples among `n`, when absent ones are
 /// replaced alternately by the largest and the smallest value.

@@ -4,7 +4,7 @@
 //! `w` is the number of lanes in use, rounded up to whole vectors. Sums run over the frames in
 //! order, so that their bits depend on nothing but the samples.
 
-use crate::order::{middle, Depth, Network, Order};
+use crate::order::{middle, Depth, Network};
 use crate::sample::{Row, Work, LANES};
 
 /// Whole vectors only: lets the compiler drop the remainder of every loop.
@@ -257,8 +257,6 @@ pub fn bounds<T: Work>(
     }
 }
 
-pub use crate::select::middle_samples;
-
 /// Smallest and largest sample present; +inf and -inf where there is none.
 #[inline(always)]
 pub fn extremes<T: Work>(rows: &[Row<T>], w: usize, min: &mut Row<T>, max: &mut Row<T>) {
@@ -282,32 +280,6 @@ pub fn extremes<T: Work>(rows: &[Row<T>], w: usize, min: &mut Row<T>, max: &mut 
             min.0[l] = if x < min.0[l] { x } else { min.0[l] };
             max.0[l] = if x > max.0[l] { x } else { max.0[l] };
         }
-    }
-}
-
-/// Copies rows with absent samples replaced by +inf, which sorts last.
-#[inline(always)]
-pub fn copy_padded<T: Work>(rows: &[Row<T>], w: usize, out: &mut [Row<T>]) {
-    for (to, from) in out.iter_mut().zip(rows) {
-        for l in 0..lanes(w) {
-            let x = from.0[l];
-            to.0[l] = if present(x) { x } else { T::INFINITY };
-        }
-    }
-}
-
-/// Runs compare-exchanges over rows in memory.
-#[inline(always)]
-pub fn exchange<T: Work>(rows: &mut [Row<T>], w: usize, comparators: &[(u32, u32)]) {
-    for (i, j) in comparators {
-        let (i, j) = (*i as usize, *j as usize);
-        let (a, b) = (rows[i], rows[j]);
-        let (mut low, mut high) = (a, b);
-        for l in 0..lanes(w) {
-            (low.0[l], high.0[l]) = Order::order(a.0[l], b.0[l]);
-        }
-        rows[i] = low;
-        rows[j] = high;
     }
 }
 

@@ -19,6 +19,38 @@ impl<T: Copy> Row<T> {
     }
 }
 
+/// Lanes of a deep stack that are sorted together: few, so that all frames stay in the first-level
+/// cache.
+pub const STRIP: usize = 32;
+
+/// A part of a row.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Strip<K>(pub [K; STRIP]);
+
+/// Room to sort a block of a deep stack in, for each type of keys.
+#[derive(Default)]
+pub struct Rooms {
+    shorts: Room<i16>,
+    words: Room<Ordered>,
+    singles: Room<f32>,
+    doubles: Room<f64>,
+}
+
+/// Room to sort keys in.
+pub struct Room<K> {
+    /// The frames in order, and what fills up the last chunk.
+    pub rows: Vec<Row<K>>,
+    /// Some lanes of all these, on their way to be sorted.
+    pub strips: Vec<Strip<K>>,
+}
+
+impl<K> Default for Room<K> {
+    fn default() -> Self {
+        Self { rows: Vec::new(), strips: Vec::new() }
+    }
+}
+
 /// Type of the pixels of a plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -98,6 +130,8 @@ macro_rules! convert {
             + Mul<Output = Self> + Div<Output = Self>
             $(+ Convert<$from>)*
         {
+            /// Keys of the same samples that are quicker to sort, where vectors of them are.
+            type Quick: Key<Work = Self>;
             /// 0.
             const ZERO: Self;
             /// 0.5.
@@ -136,6 +170,7 @@ macro_rules! convert {
 convert!(u8, i8, u16, i16, u32, i32, u64, i64, f32, f64);
 
 impl Work for f64 {
+    type Quick = Self;
     const ZERO: Self = 0.0;
     const HALF: Self = 0.5;
     const EPSILON: Self = f64::EPSILON / 2.0;
@@ -179,6 +214,7 @@ impl Work for f64 {
 }
 
 impl Work for f32 {
+    type Quick = Ordered;
     const ZERO: Self = 0.0;
     const HALF: Self = 0.5;
     const EPSILON: Self = f32::EPSILON / 2.0;
@@ -251,7 +287,7 @@ fn beside_f64(x: f64, step: i64) -> f64 {
 
 /// What a sample is while it is compared with others: the number itself, or a 16-bit integer, of
 /// which twice as many fit in a vector.
-pub trait Key: Copy + PartialOrd {
+pub trait Key: Copy + PartialOrd + 'static {
     /// The workspace type that holds every key exactly.
     type Work: Work;
     /// Something that grows with the magnitude.
@@ -264,6 +300,10 @@ pub trait Key: Copy + PartialOrd {
     const HIGHEST: Self;
     /// See `HIGHEST`.
     const LOWEST: Self;
+    /// The key of a number that has one.
+    fn of(number: Self::Work) -> Self;
+    /// Room for such keys.
+    fn room(rooms: &mut Rooms) -> &mut Room<Self>;
     /// Whether it is a sample.
     fn present(self) -> bool;
     /// Its magnitude; that of NaN is above all others.
@@ -281,7 +321,7 @@ pub trait Key: Copy + PartialOrd {
 }
 
 macro_rules! float_key {
-    ($type:ty, $bits:ty) => {
+    ($type:ty, $bits:ty, $room:ident) => {
         impl Key for $type {
             type Work = Self;
             type Magnitude = $bits;
@@ -289,6 +329,14 @@ macro_rules! float_key {
             const TOTAL: bool = false;
             const HIGHEST: Self = <$type>::INFINITY;
             const LOWEST: Self = <$type>::NEG_INFINITY;
+            #[inline(always)]
+            fn of(number: Self) -> Self {
+                number
+            }
+            #[inline(always)]
+            fn room(rooms: &mut Rooms) -> &mut Room<Self> {
+                &mut rooms.$room
+            }
             #[inline(always)]
             #[allow(clippy::eq_op)]
             fn present(self) -> bool {
@@ -321,13 +369,13 @@ macro_rules! float_key {
         }
     };
 }
-float_key!(f32, u32);
-float_key!(f64, u64);
+float_key!(f32, u32, singles);
+float_key!(f64, u64, doubles);
 
 /// A single float as an integer that sorts alike: for floats that have just been made from bytes,
 /// of which the compiler finds the integer minimum, and not that of floats.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
-pub(crate) struct Ordered(i32);
+pub struct Ordered(i32);
 
 impl Ordered {
     /// The key of a float given by its bits, and back.
@@ -344,6 +392,14 @@ impl Key for Ordered {
     const TOTAL: bool = true;
     const HIGHEST: Self = Self(i32::MAX);
     const LOWEST: Self = Self(i32::MIN);
+    #[inline(always)]
+    fn of(number: f32) -> Self {
+        Self::new(number.to_bits() as i32)
+    }
+    #[inline(always)]
+    fn room(rooms: &mut Rooms) -> &mut Room<Self> {
+        &mut rooms.words
+    }
     #[inline(always)]
     fn present(self) -> bool {
         Self::is_real(self.magnitude())
@@ -381,6 +437,14 @@ impl Key for i16 {
     const TOTAL: bool = true;
     const HIGHEST: Self = i16::MAX;
     const LOWEST: Self = i16::MIN;
+    #[inline(always)]
+    fn of(number: f32) -> Self {
+        number as i16
+    }
+    #[inline(always)]
+    fn room(rooms: &mut Rooms) -> &mut Room<Self> {
+        &mut rooms.shorts
+    }
     #[inline(always)]
     fn present(self) -> bool {
         true

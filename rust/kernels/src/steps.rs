@@ -36,7 +36,7 @@ pub(crate) fn pool_line<T: Work>(job: &Job<T>, i: usize, start: usize, line: usi
         return f64::NAN;
     };
     let levels = levels.as_deref().unwrap_or(&[Level::SAME]);
-    let mut kit = Kit::new(job.ops, job.wide, &job.network);
+    let mut kit = Kit::new(job.ops, job.wide);
     let mut stack = vec![Row::filled(T::NAN); job.planes.len() * BLOCKS];
     let mut scratch = Scratch::new(job, job.masked && job.judges_masked(), false);
     let mut masks = Masks::new(job);

@@ -4,10 +4,10 @@ use proptest::prelude::*;
 
 use crate::column::{self, Modifier, Pixel};
 use crate::dispatch::{Ops, Simd};
-use crate::order::{Comparators, DEEPEST};
+use crate::order::DEEPEST;
 use crate::plan::*;
 use crate::plane::{FitsScaling, Plane, Shape, View};
-use crate::sample::{DType, Row, LANES};
+use crate::sample::{DType, Rooms, Row, LANES};
 use crate::{combine, Buffer, Outputs, Product};
 
 mod looks;
@@ -368,14 +368,10 @@ fn rows(depth: usize, seed: u64) -> Vec<Row<f32>> {
 fn every_level_sorts_every_depth() {
     for depth in (1..=DEEPEST + 40).chain([100, 257]) {
         let v = rows(depth, depth as u64);
-        let network = Comparators::new(depth);
         for level in Simd::available() {
             let ops = Ops::<f32>::at(level);
             let mut out = vec![Row::filled(0.0); depth];
-            if !ops.sort(&v, LANES, &mut out) {
-                ops.copy_padded(&v, LANES, &mut out);
-                ops.exchange(&mut out, LANES, &network.sort);
-            }
+            ops.sort(&v, LANES, &mut Rooms::default(), &mut out);
             for l in 0..LANES {
                 let mut column: Vec<f32> = v
                     .iter()
@@ -396,7 +392,7 @@ fn every_level_gives_the_same_bits() {
         let at = |level| {
             let ops = Ops::<f32>::at(level);
             let (mut low, mut high) = (Row::filled(0.0), Row::filled(0.0));
-            ops.middle_pair(&v, LANES, true, &mut low, &mut high);
+            ops.middle_pair(&v, LANES, true, &mut Rooms::default(), &mut low, &mut high);
             let (mut sum, mut squares) = (Row::filled(0.0), Row::filled(0.0));
             ops.sum(&v, LANES, true, &mut sum);
             ops.sum_squares(&v, LANES, true, &about, &mut squares);

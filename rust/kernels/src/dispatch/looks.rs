@@ -1,6 +1,7 @@
 //! The looks at planes compiled for every instruction set, and the choice among them.
 
-use super::{best, Simd};
+use super::{best, steps, Simd};
+use crate::deep_look as deep;
 use crate::look::{self, Look, Manner, Source};
 use crate::order::{every_deeper, every_depth, Depth, Network, DEEPER, DEEPEST};
 use crate::sample::{DType, Key, Row, Work};
@@ -28,7 +29,9 @@ impl Sight {
 }
 
 type LookFn<T> = unsafe fn(&[&[u8]], Manner, &mut Look<T>) -> Option<bool>;
-type ScanFn<T> = unsafe fn(&[&[u8]], Manner, &Row<f64>, &mut Look<T>) -> Option<()>;
+type DeepFn<T> = unsafe fn(usize, Manner, &mut Look<T>);
+type DeepScanFn<T> = unsafe fn(usize, Manner, &Row<f64>, &mut Look<T>);
+type DeepSquaresFn<T> = unsafe fn(usize, Manner, &mut Look<T>, &Row<f64>, &mut Row<f64>);
 type ColumnsFn<T> = unsafe fn(&[&[u8]], Manner, &[u16], &mut [Row<T>], usize);
 type SquaresFn = unsafe fn(&[&[u8]], Manner, &Row<f64>, &mut Row<f64>);
 
@@ -37,7 +40,12 @@ pub(crate) struct Looks<T: Work> {
     sights: [[LookFn<T>; DEEPEST]; 5],
     deep_ranks: [LookFn<T>; DEEPER.len()],
     deep_total: LookFn<T>,
-    scan: ScanFn<T>,
+    stage: LookFn<T>,
+    staged_ranks: DeepFn<T>,
+    staged_mad: DeepFn<T>,
+    staged_total: DeepFn<T>,
+    staged_scan: DeepScanFn<T>,
+    staged_squares: DeepSquaresFn<T>,
     columns: ColumnsFn<T>,
     exact_squares: SquaresFn,
 }
@@ -74,17 +82,48 @@ impl<T: Work> Looks<T> {
         unsafe { (self.deep_total)(planes, manner, look) }
     }
 
-    /// Extremes and squares about a center; see [`look::scan`].
+    /// Reads a block of a deep stack; see [`deep::stage`].
     #[inline]
-    pub fn scan(
-        &self,
-        planes: &[&[u8]],
-        manner: Manner,
-        about: &Row<f64>,
-        look: &mut Look<T>,
-    ) -> Option<()> {
+    pub fn stage(&self, planes: &[&[u8]], manner: Manner, look: &mut Look<T>) -> Option<bool> {
         // SAFETY: as above.
-        unsafe { (self.scan)(planes, manner, about, look) }
+        unsafe { (self.stage)(planes, manner, look) }
+    }
+
+    /// The ranks of a deep stack that has been read, with their median distance if that is asked
+    /// for.
+    #[inline]
+    pub fn staged_ranks(&self, frames: usize, mad: bool, manner: Manner, look: &mut Look<T>) {
+        let function = if mad { self.staged_mad } else { self.staged_ranks };
+        // SAFETY: as above.
+        unsafe { function(frames, manner, look) }
+    }
+
+    /// The sum of a deep stack that has been read.
+    #[inline]
+    pub fn staged_total(&self, frames: usize, manner: Manner, look: &mut Look<T>) {
+        // SAFETY: as above.
+        unsafe { (self.staged_total)(frames, manner, look) }
+    }
+
+    /// Extremes and squares about a center; see [`deep::scan`].
+    #[inline]
+    pub fn staged_scan(&self, frames: usize, manner: Manner, about: &Row<f64>, look: &mut Look<T>) {
+        // SAFETY: as above.
+        unsafe { (self.staged_scan)(frames, manner, about, look) }
+    }
+
+    /// Sums squares about `about` of a deep stack that has been read.
+    #[inline]
+    pub fn staged_squares(
+        &self,
+        frames: usize,
+        manner: Manner,
+        look: &mut Look<T>,
+        about: &Row<f64>,
+        total: &mut Row<f64>,
+    ) {
+        // SAFETY: as above.
+        unsafe { (self.staged_squares)(frames, manner, look, about, total) }
     }
 
     /// Copies columns; see [`look::columns`].
@@ -137,16 +176,19 @@ macro_rules! front {
 
 /// Fronts of the looks for one instruction set, and their table.
 macro_rules! looks {
-    ($module:ident, $feature:meta) => {
+    ($module:ident, $level:ident, $feature:meta, $source:ident = $deep:ty) => {
         mod $module {
             use super::*;
 
-            front!($feature, ranks, T::Deep, look::ranks::<T::Deep, N>);
-            front!($feature, deep_ranks, T::Deep, look::ranks::<T::Deep, N>);
+            /// What samples are read as where they are sorted.
+            type Sortable<$source> = $deep;
+            type SortKey<S> = <Sortable<S> as Source>::Key;
+
+            front!($feature, ranks, Sortable<T>, look::ranks::<Sortable<T>, N>);
             front!($feature, total, T, look::total::<T, N>);
             front!($feature, moments, T, look::moments::<T, N>);
-            front!($feature, std, T::Deep, look::sorted::<T::Deep, N, false>);
-            front!($feature, mad, T::Deep, look::sorted::<T::Deep, N, true>);
+            front!($feature, std, Sortable<T>, look::sorted::<Sortable<T>, N, false>);
+            front!($feature, mad, Sortable<T>, look::sorted::<Sortable<T>, N, true>);
             #[$feature]
             unsafe fn deep_total<T: Source>(
                 planes: &[&[u8]],
@@ -156,13 +198,51 @@ macro_rules! looks {
                 look::deep_total::<T>(planes, manner, look)
             }
             #[$feature]
-            unsafe fn scan<T: Source>(
+            unsafe fn stage<S: Source>(
                 planes: &[&[u8]],
                 manner: Manner,
+                look: &mut Look<WorkOf<S>>,
+            ) -> Option<bool> {
+                deep::stage::<S>(planes, manner, look)
+            }
+            #[$feature]
+            unsafe fn staged_ranks<K: Key>(
+                _frames: usize,
+                manner: Manner,
+                look: &mut Look<K::Work>,
+            ) {
+                deep::ranks(steps::$level::Of::<K>::STEPS, manner, look)
+            }
+            #[$feature]
+            unsafe fn staged_mad<K: Key>(frames: usize, manner: Manner, look: &mut Look<K::Work>) {
+                deep::mad(steps::$level::Of::<K>::STEPS, frames, manner, look)
+            }
+            #[$feature]
+            unsafe fn staged_total<K: Key>(
+                frames: usize,
+                manner: Manner,
+                look: &mut Look<K::Work>,
+            ) {
+                deep::total::<K>(frames, manner, look)
+            }
+            #[$feature]
+            unsafe fn staged_scan<K: Key>(
+                frames: usize,
+                manner: Manner,
                 about: &Row<f64>,
-                look: &mut Look<WorkOf<T>>,
-            ) -> Option<()> {
-                look::scan::<T>(planes, manner, about, look)
+                look: &mut Look<K::Work>,
+            ) {
+                deep::scan::<K>(frames, manner, about, look)
+            }
+            #[$feature]
+            unsafe fn staged_squares<K: Key>(
+                frames: usize,
+                manner: Manner,
+                look: &mut Look<K::Work>,
+                about: &Row<f64>,
+                total: &mut Row<f64>,
+            ) {
+                deep::exact_squares::<K>(frames, manner, look, about, total)
             }
             #[$feature]
             unsafe fn columns<T: Source>(
@@ -194,9 +274,14 @@ macro_rules! looks {
                         every_depth!(std),
                         every_depth!(mad),
                     ],
-                    deep_ranks: every_deeper!(deep_ranks),
+                    deep_ranks: every_deeper!(ranks),
                     deep_total: deep_total::<T>,
-                    scan: scan::<T>,
+                    stage: stage::<Sortable<T>>,
+                    staged_ranks: staged_ranks::<SortKey<T>>,
+                    staged_mad: staged_mad::<SortKey<T>>,
+                    staged_total: staged_total::<SortKey<T>>,
+                    staged_scan: staged_scan::<SortKey<T>>,
+                    staged_squares: staged_squares::<SortKey<T>>,
                     columns: columns::<T>,
                     exact_squares: exact_squares::<T>,
                 };
@@ -204,11 +289,17 @@ macro_rules! looks {
         }
     };
 }
-looks!(look_base, inline(never));
+// There is no minimum of integers in SSE2.
+looks!(look_base, base, inline(never), S = S);
 #[cfg(target_arch = "x86_64")]
-looks!(look_avx2, target_feature(enable = "avx2"));
+looks!(look_avx2, avx2, target_feature(enable = "avx2"), S = <S as Source>::Deep);
 #[cfg(target_arch = "x86_64")]
-looks!(look_avx512, target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl"));
+looks!(
+    look_avx512,
+    avx512,
+    target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl"),
+    S = <S as Source>::Deep
+);
 
 /// The looks of a level; those of the best one available if the processor lacks it.
 fn looks<S: Source>(level: Simd) -> &'static Looks<WorkOf<S>> {
