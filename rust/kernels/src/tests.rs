@@ -465,6 +465,21 @@ fn unsigned_integers_of_fits() {
 }
 
 #[test]
+fn what_is_put_back_between_crossed_limits_is_the_nearest() {
+    let rule = Rule::Linear { low_scale: 1.1, upp_scale: 0.9 };
+    let mut plan = Plan::new(Statistic::Median);
+    plan.steps.push(Step::Clip(Clip {
+        nkeep: 1,
+        revert: Revert::Closest,
+        maxiters: Some(1),
+        ..Clip::new(Center::Median, rule, 0.0, 0.0)
+    }));
+    let pixel = column::combine_column(vec![60.0, 95.0, 100.0, 104.0, 140.0], &[], &plan).unwrap();
+    assert_eq!(pixel.used, [false, false, true, false, false]);
+    assert_eq!(pixel.image, 100.0);
+}
+
+#[test]
 fn requests_that_make_no_sense_are_refused() {
     let shape = Shape::new(&[], 4).unwrap();
     let bytes = vec![0_u8; 16];

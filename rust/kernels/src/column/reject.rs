@@ -194,7 +194,9 @@ fn clip(column: &mut Samples, step: &Clip, pixel: &mut Pixel) -> Sides {
         }
         let nothing = gone.is_empty();
         let gone = gone.into_iter().map(|(_, k, side)| (k, side)).collect();
-        if alike {
+        // Where the limits are not on both sides of the center, what is put back can be among the
+        // outermost.
+        if alike && !(stop && (common.0 > c || common.1 < c)) {
             column.cut_ends(&gone);
         } else {
             column.take_out(&gone);
