@@ -225,7 +225,10 @@ fn median_distance<T: Work>(
         }
     }
     for l in 0..lanes(w) {
-        out.0[l] = (lower.0[l] + upper.0[l]) * T::HALF;
+        let sum = lower.0[l] + upper.0[l];
+        let half = sum * T::HALF;
+        // Only what is 0 may become 0.
+        out.0[l] = if half == T::ZERO { sum } else { half };
     }
 }
 

@@ -140,6 +140,27 @@ fn rounding_decides_as_in_double_precision() {
     }
 }
 
+/// Half the smallest number is not 0.
+#[test]
+fn a_distance_that_underflows_is_not_zero() {
+    let tiny = f64::from(f32::from_bits(1));
+    let mut columns = columns(&mut Random(1), 4, true);
+    for (column, raw) in columns[0].iter_mut().zip([0.0, f32::MIN_POSITIVE.into(), tiny, tiny]) {
+        (column.raw, column.masked) = (raw, false);
+    }
+    let mut plan = Plan::new(Statistic::Mean);
+    plan.single = true;
+    for skip_zero in [false, true] {
+        let rule =
+            Rule::Scatter { about: None, spread: Spread::Mad { factor: 1.4826 }, levels: None };
+        plan.steps =
+            vec![Step::Clip(Clip { skip_zero, ..Clip::new(Center::Median, rule, 0.5, 0.5) })];
+        for (got, column) in kernel(&columns, &plan, 1).iter().zip(&columns) {
+            assert_same(got, &truth(column, &plan), column);
+        }
+    }
+}
+
 /// Ordinary columns in ascending order.
 fn sorted_rows(frames: usize) -> Vec<Row<f32>> {
     let mut random = Random(0xBB67_AE85_84CA_A73B);
