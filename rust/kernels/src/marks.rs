@@ -305,6 +305,8 @@ pub fn beyond<T: Work>(
     equal_is_inside: bool,
     marks: &mut Row<u8>,
 ) {
+    // What is wrong with a median distance is multiplied too.
+    let amplified = T::convert(factor.max(1.0));
     let factor = T::convert(factor);
     let (down, up) = (T::down(limits.0), T::down(limits.1));
     let (slack, offset) = (T::convert(4.0 * T::EPSILON.f64()), T::convert(offset));
@@ -320,7 +322,7 @@ pub fn beyond<T: Work>(
         let (min, max) = (extremes[0].0[l], extremes[1].0[l]);
         let c = T::convert(center.0[l]);
         let wrong = slack * (offset + c.abs()) + smallest;
-        let s = s.0[l] * factor - (wrong + wrong);
+        let s = s.0[l] * factor - (wrong + wrong) * amplified;
         let inside = (c - min + wrong <= down * s) & (max - c + wrong <= up * s);
         let sound = (spread.0[l] > tiny) & (spread.0[l] < huge);
         marks.0[l] = u8::from(!(inside & sound | (equal_is_inside & (min == max))));
