@@ -16,9 +16,8 @@ pub(crate) trait Source {
     type Raw: Copy;
     /// As they are compared.
     type Key: Key;
-    /// The same samples as keys that are quicker to sort, where a stack is so deep that the time
-    /// is spent on that.
-    type Deep: Source<Key: Key<Work = <Self::Key as Key>::Work>>;
+    /// The same samples as keys that are quicker to sort, where integers have a minimum.
+    type Quick: Source<Key: Key<Work = <Self::Key as Key>::Work>>;
     /// The samples of a plane.
     fn samples(bytes: &[u8]) -> &[Self::Raw];
     /// Those of a block, if there are as many as that.
@@ -31,14 +30,14 @@ pub(crate) trait Source {
 }
 
 macro_rules! sources {
-    ($( $(#[$doc:meta])* $name:ident ($deep:ident): $size:literal, $key:ty, |$raw:ident, $flip:ident| $value:expr; )*) => {$(
+    ($( $(#[$doc:meta])* $name:ident ($quick:ident): $size:literal, $key:ty, |$raw:ident, $flip:ident| $value:expr; )*) => {$(
         $(#[$doc])*
         pub(crate) struct $name;
 
         impl Source for $name {
             type Raw = [u8; $size];
             type Key = $key;
-            type Deep = $deep;
+            type Quick = $quick;
             #[inline(always)]
             fn samples(bytes: &[u8]) -> &[[u8; $size]] {
                 bytes.as_chunks::<$size>().0

@@ -176,12 +176,12 @@ macro_rules! front {
 
 /// Fronts of the looks for one instruction set, and their table.
 macro_rules! looks {
-    ($module:ident, $level:ident, $feature:meta, $source:ident = $deep:ty) => {
+    ($module:ident, $level:ident, $feature:meta, $source:ident = $quick:ty) => {
         mod $module {
             use super::*;
 
             /// What samples are read as where they are sorted.
-            type Sortable<$source> = $deep;
+            type Sortable<$source> = $quick;
             type SortKey<S> = <Sortable<S> as Source>::Key;
 
             front!($feature, ranks, Sortable<T>, look::ranks::<Sortable<T>, N>);
@@ -292,13 +292,13 @@ macro_rules! looks {
 // There is no minimum of integers in SSE2.
 looks!(look_base, base, inline(never), S = S);
 #[cfg(target_arch = "x86_64")]
-looks!(look_avx2, avx2, target_feature(enable = "avx2"), S = <S as Source>::Deep);
+looks!(look_avx2, avx2, target_feature(enable = "avx2"), S = <S as Source>::Quick);
 #[cfg(target_arch = "x86_64")]
 looks!(
     look_avx512,
     avx512,
     target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl"),
-    S = <S as Source>::Deep
+    S = <S as Source>::Quick
 );
 
 /// The looks of a level; those of the best one available if the processor lacks it.
