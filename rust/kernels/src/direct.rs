@@ -198,7 +198,8 @@ impl<'a, T: Work> Direct<'a, T> {
         if self.rounds {
             let about = if self.clip.is_some() { &*center } else { &*image };
             kit.ops.inexact(about, &look.extremes, marks);
-        } else if self.with_mad {
+        }
+        if self.with_mad {
             for l in 0..LANES {
                 marks.0[l] |= u8::from(!look.spread.0[l].is_finite());
             }

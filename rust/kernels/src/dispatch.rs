@@ -1,8 +1,9 @@
 //! The row operations compiled for every instruction set, and the choice among them.
 //!
 //! A table of function pointers per level and workspace type; the bodies are those of `rows.rs`,
-//! `marks.rs`, `passes.rs` and `variances.rs`, so every level gives the same bits. This is the only module with unsafe code besides `prefetch`:
-//! a function compiled for an instruction set may only run on a processor that has it.
+//! `marks.rs`, `passes.rs`, `deep.rs` and `variances.rs`, so every level gives the same bits. This
+//! is the only module with unsafe code besides `prefetch`: a function compiled for an instruction
+//! set may only run on a processor that has it.
 
 #![allow(unsafe_code)]
 

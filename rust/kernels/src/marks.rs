@@ -329,16 +329,18 @@ pub fn beyond<T: Work>(
     }
 }
 
-/// Marks the lanes where the distance of some sample from the center may not be exact in the
-/// precision of the workspace: it is where the center is a number of that precision and nowhere
-/// more than twice or less than half a sample (Sterbenz 1974).
+/// Marks the lanes where the distance of some sample from the center, or the mean of two of them,
+/// may not be exact in the precision of the workspace: it is where the center is a number of that
+/// precision and nowhere more than twice or less than half a sample (Sterbenz 1974), and samples are
+/// not so small that there is no half of the distance between them.
 #[inline(always)]
 pub fn inexact<T: Work>(center: &Row<f64>, extremes: &[Row<T>; 2], marks: &mut Row<u8>) {
+    let tiny = T::convert(4.0 * T::SMALLEST);
     for l in 0..LANES {
         let (min, max) = (extremes[0].0[l], extremes[1].0[l]);
         let c = T::convert(center.0[l]);
-        let positive = (min > T::ZERO) & (max <= min + min);
-        let negative = (max < T::ZERO) & (min >= max + max);
+        let positive = (min > tiny) & (max <= min + min);
+        let negative = (max < T::ZERO - tiny) & (min >= max + max);
         let exact = (c.f64() == center.0[l]) & (positive | negative);
         marks.0[l] |= u8::from(!(exact | (min == max)));
     }

@@ -95,7 +95,7 @@ impl<'a> Propagation<'a> {
     }
 
     /// The weights of `len` samples from `start` on of every frame, and marks of the samples that
-    /// have none, in the masks and in their union `any`.
+    /// have none, in the masks.
     pub fn inverse_variances(
         &self,
         ops: &Ops<f64>,

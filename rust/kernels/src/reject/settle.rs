@@ -1,6 +1,6 @@
 //! Clipping by sorted columns: each is sorted once, and then every pass only moves the ends of what
 //! is in. It is done where the limits are the same for all frames and nothing has to be put back;
-//! a column of which single precision cannot tell all is left to [`super::clip`].
+//! a column where rounding may decide is left to [`super::clip`].
 
 use crate::estimate::Kit;
 use crate::order::DEEPEST;

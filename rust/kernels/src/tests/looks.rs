@@ -448,3 +448,28 @@ fn a_place_outside_is_refused() {
     assert!(View::placed(&[0; 6], DType::U8, false, 0, 3, &cover).is_ok());
     assert!(View::placed(&[0; 5], DType::U8, false, 0, 3, &cover).is_err());
 }
+
+#[test]
+fn median_distances_of_huge_and_tiny_numbers() {
+    const PIXELS: usize = 256;
+    let least = f32::from_bits(1);
+    let tiny = [97.0, 98.0, 102.0, 104.0].map(|x: f32| x * least);
+    let mut plan = Plan::new(Statistic::Median);
+    plan.single = true;
+    plan.uncertainty = Some(Uncertainty::MadError);
+    for samples in [&[3e38; 2][..], &[2_f32.powi(127), 1.5 * 2_f32.powi(127)], &[-3e38; 6], &tiny] {
+        let bytes: Vec<Vec<u8>> = samples.iter().map(|x| x.to_ne_bytes().repeat(PIXELS)).collect();
+        let shape = Shape::new(&[], PIXELS).unwrap();
+        let plane = |bytes| Plane::new(View::contiguous(bytes, DType::F32, &shape).unwrap());
+        let planes: Vec<Plane> = bytes.iter().map(|bytes| plane(bytes)).collect();
+        let (mut image, mut error) = (vec![0.0; PIXELS], vec![0.0; PIXELS]);
+        let mut outputs = Outputs::new();
+        outputs.push(Product::Image, Buffer::F64(&mut image)).unwrap();
+        outputs.push(Product::Uncertainty, Buffer::F64(&mut error)).unwrap();
+        combine(&planes, &shape, &plan, outputs, Some(1)).unwrap();
+        let values = samples.iter().map(|x| f64::from(*x)).collect();
+        let pixel = crate::combine_column(values, &[], &plan).unwrap();
+        assert_eq!(image, [pixel.image; PIXELS], "{samples:?}");
+        assert_eq!(error, [pixel.uncertainty; PIXELS], "{samples:?}");
+    }
+}
