@@ -284,7 +284,8 @@ def combine_planes(
     ------
     ValueError
         Shapes that do not agree, options that make no sense, or an output that
-        is not contiguous, not writable or shares memory with an input.
+        is not contiguous (for a cube: each plane of it), not writable or shares memory
+        with an input.
     TypeError
         Arrays of a type that cannot be read or written.
 

@@ -275,7 +275,7 @@ class ArraySource:
 
     def sample_nbytes(self):
         """Bytes of all samples of a pixel, with what belongs to them."""
-        nbytes = 8 * self.n_frames * self.wanted["want_uncertainty"]  # variances
+        nbytes = 8 * self.n_frames * self.wanted["want_uncertainty"]  # where converted
         for stack in self.stacks:
             if isinstance(stack, list):
                 nbytes += sum(one.dtype.itemsize for one in stack if one is not None)

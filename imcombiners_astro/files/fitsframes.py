@@ -344,6 +344,12 @@ class SectionFrame(_FileFrame):
                 }
             except Exception as error:  # whatever a damaged file leads to
                 raise _cannot_read(name, error) from error
+            readable = True
+            if "uncertainty" in self._parts:
+                errors = pixels_of(hdus[self._parts["uncertainty"]])
+                # strips of files are read into rows
+                rows = errors if in_memory else np.empty(0, dtypes["uncertainty"])
+                readable = are_readable(rows)
         super().__init__(name, image.shape, dtypes["image"], unit, shapes)
         sizes = {what: dtype.itemsize for what, dtype in dtypes.items()}
         sizes |= {"mask": 1} if "mask" in self._parts else {}
@@ -352,7 +358,7 @@ class SectionFrame(_FileFrame):
             sizes = {}
         if "uncertainty" in self._parts:
             self._take_uncertainty(choice.note, options)
-            if not are_readable(np.empty(0, dtypes["uncertainty"])):
+            if not readable:
                 sizes["room"] = 8
         if "flags" in self._parts:
             self._take_flags(dtypes["flags"])

@@ -17,6 +17,7 @@ from astropy.nddata import (
 )
 from companions import SHAPE, UNCERTAINTIES, WANTED, image_of, write
 
+from imcombiners_astro import combine
 from imcombiners_astro.dq import bad_samples
 from imcombiners_astro.files import fits as files_fits
 from imcombiners_astro.files.fits import (
@@ -273,6 +274,25 @@ def test_units_of_files_and_images(tmp_path, rng):
             with pytest.raises(TypeError, match=message):
                 frame.to_unit(u.electron, "b.fits")
             frame.close()
+
+
+def test_errors_in_memory_that_are_copied_count(rng):
+    errors = rng.uniform(1, 2, (600, 600)).astype(">f4")
+
+    def peak(array):
+        hdus = [
+            fits.HDUList([fits.PrimaryHDU(errors), fits.ImageHDU(array, name="UNCERT")])
+            for _ in range(16)
+        ]
+        tracemalloc.start()
+        result = combine(hdus, unit="adu", uncertainty="propagate", mem_limit=8e6)
+        top = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return top, result.uncertainty.array
+
+    (rows, expected), (columns, found) = peak(errors), peak(np.asfortranarray(errors))
+    np.testing.assert_array_equal(found, expected)
+    assert columns < rows + 2e6
 
 
 # --- headers -----------------------------------------------------------------------

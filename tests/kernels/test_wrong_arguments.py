@@ -214,6 +214,11 @@ def test_wrong_errors(errors, match):
     fail(match, variances=STACK, errors=errors, uncertainty="propagate")
 
 
+def test_errors_need_variances():
+    errors = [None, planes.ErrorScaling("std"), None, None]
+    fail(r"errors\[1\]: a scaling of variances that are not given", errors=errors)
+
+
 def test_wrong_outputs_per_frame():
     fail("frame_used: shape", outputs={"frame_used": np.zeros(6, "i8")})
     fail("frame_used", outputs={"frame_used": np.zeros(4, "u1")})

@@ -175,6 +175,10 @@ mod _core {
             plane.weight = at(&weight, 1.0);
             plane.fits = fits.as_ref().and_then(|fits| fits[k]);
             if let Some(errors) = errors.as_ref().and_then(|errors| errors[k]) {
+                if plane.variance.is_none() {
+                    let text = format!("errors[{k}]: a scaling of variances that are not given");
+                    return Err(PyValueError::new_err(text));
+                }
                 plane.errors = errors;
             }
         }
