@@ -74,19 +74,23 @@ def cut_into_pieces(frames, maker, cut, progress_bar=None):
     work = _with_halo if cut.halo else _without
     work = work(frames, cut, progress_bar is not None)
     n_strips = next(work)
-    if progress_bar is not None:
-        work = _shown(progress_bar, work, n_strips)
-    for start, stop, first, planes in work:
-        if first is not None:
-            yield maker.make(start, stop, planes, first)
-            continue
-        step = stop - start
-        if cut.row_nbytes and not cut.whole:
-            step = max(1, int(cut.room / max(cut.row_nbytes, 1)))
-        for top in range(start, stop, step):
-            end = min(top + step, stop)
-            rows = slice(top - start, end - start)
-            yield maker.make(top, end, [strip.rows(rows) for strip in planes])
+    # Closed here, not by the collector of garbage: the thread that reads ahead must end
+    # before the caller closes the frames, also if an error is on its way.
+    with contextlib.closing(work):
+        shown = work
+        if progress_bar is not None:
+            shown = _shown(progress_bar, work, n_strips)
+        for start, stop, first, planes in shown:
+            if first is not None:
+                yield maker.make(start, stop, planes, first)
+                continue
+            step = stop - start
+            if cut.row_nbytes and not cut.whole:
+                step = max(1, int(cut.room / max(cut.row_nbytes, 1)))
+            for top in range(start, stop, step):
+                end = min(top + step, stop)
+                rows = slice(top - start, end - start)
+                yield maker.make(top, end, [strip.rows(rows) for strip in planes])
 
 
 def _without(frames, cut, is_watched):

@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """One combination: what it makes, and the work on each piece."""
 
+import contextlib
 import warnings
 from dataclasses import dataclass
 from functools import partial
@@ -245,9 +246,11 @@ class Task:
         """
         cut = self._cut(in_memory)
         frames, progress_bar = self.inputs.frames, self.options.progress_bar
-        for piece in cut_into_pieces(frames, self.maker, cut, progress_bar):
-            self.combine(piece, store)
-            del piece  # before the next one is made
+        pieces = cut_into_pieces(frames, self.maker, cut, progress_bar)
+        with contextlib.closing(pieces):
+            for piece in pieces:
+                self.combine(piece, store)
+                del piece  # before the next one is made
 
     def _cut(self, in_memory):
         """Return how large the pieces may be under the limit of memory."""

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 
 import numpy as np
 import pytest
@@ -270,3 +271,39 @@ def test_neighbours_in_packed_files(tmp_path, openings, monkeypatch, grow):
     np.testing.assert_array_equal(whole.data, results[0].data)
     # what pieces have in common is kept
     assert len(rewinds) <= 5 + 3
+
+
+@pytest.mark.parametrize("where", ["bar", "bar of strips that overlap", "function"])
+def test_nothing_is_read_after_an_error(tmp_path, monkeypatch, where):
+    # As long as there is the traceback, nothing in it is ended by being forgotten.
+    monkeypatch.setattr("imcombiners_astro.frames.STRIP_NBYTES", 1)
+    monkeypatch.setattr("imcombiners_astro.frames.READ_NBYTES", 1)
+    monkeypatch.setattr("imcombiners_astro.cutting._WORK_NBYTES", 1)
+    rng = np.random.default_rng(5)
+    paths = [tmp_path / f"{k}.fits" for k in range(4)]
+    for k, path in enumerate(paths):
+        write_plain(path, frame(k, rng))
+    seen = []
+
+    class Stop(Exception):
+        pass
+
+    def stops(*ignored, **keywords):
+        names = [thread.name for thread in threading.enumerate()]
+        seen.extend(name for name in names if name.startswith("imcombiners-read"))
+        raise Stop
+
+    def bar(strips):
+        for strip in strips:
+            yield strip
+            stops()
+
+    keywords = {"progress_bar": bar}
+    if where == "function":
+        keywords = {"combine_uncertainty_function": stops}
+    elif "overlap" in where:
+        keywords["rejectors"] = SigClip(sigma=1, grow=1)
+    with pytest.raises(Stop) as caught:
+        combine(paths, unit="adu", **keywords)
+    names = [thread.name for thread in threading.enumerate()]
+    assert seen and not set(seen) & set(names), caught.traceback
