@@ -20,6 +20,7 @@ __all__ = [
     "signal_options",
     "spread",
     "spread_center",
+    "switch",
     "tail_count",
     "vector",
 ]
@@ -105,11 +106,18 @@ def pair(name, value, expected="a pair of numbers"):
     """Return two floats."""
     try:
         first, second = value
-        if isinstance(first, str) or isinstance(second, str):
+        if any(isinstance(x, str | bytes) for x in (value, first, second)):
             raise TypeError
         return float(first), float(second)
     except (TypeError, ValueError):
         raise ValueError(f"{name}: found {value!r}, expected {expected}") from None
+
+
+def switch(name, value):
+    """Return True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: found {value!r}, expected True or False.")
+    return bool(value)
 
 
 def sigma_pair(sigma):

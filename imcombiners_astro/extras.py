@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from astropy.units import Quantity
 
+from imcombiners_astro import arguments as args
 from imcombiners_astro import dq
 from imcombiners_astro.errors import ThresholdWarning, UnusedOptionWarning, warn
 from imcombiners_astro.headers import keyword_of
@@ -171,7 +172,7 @@ def check_extras(options, keywords, n_frames):
         ignore_flags=keywords["ignore_flags"],
         least_bad=keywords["least_bad"],
         exposure=_one_of("exposure", keywords["exposure"], EXPOSURES),
-        effective_noise=_switch("effective_noise", keywords["effective_noise"]),
+        effective_noise=args.switch("effective_noise", keywords["effective_noise"]),
         offsets=_checked_offsets(keywords["offsets"], n_frames),
         footprint=_one_of("footprint", keywords["footprint"], FOOTPRINTS),
         statsample=_checked_statsample(keywords["statsample"]),
@@ -201,12 +202,6 @@ def _one_of(name, value, known):
     raise ValueError(
         f"{name}: found {value!r}, expected one of {', '.join(map(repr, known))}."
     )
-
-
-def _switch(name, value):
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name}: found {value!r}, expected True or False.")
-    return bool(value)
 
 
 def _checked_offsets(offsets, n_frames):
@@ -327,6 +322,8 @@ def _checked_thresholds(thresholds):
         return None
     expected = "a pair (low, upp) of numbers; None on a side without limit"
     try:
+        if isinstance(thresholds, str | bytes):
+            raise TypeError
         low, upp = thresholds
     except (TypeError, ValueError):
         raise ValueError(
@@ -350,7 +347,7 @@ def _checked_clip_scaled(clip_scaled, options, extras):
     """Return whether zero and scale come before the rejection."""
     if clip_scaled is None:
         return bool(extras.rejectors)
-    clip_scaled = _switch("clip_scaled", clip_scaled)
+    clip_scaled = args.switch("clip_scaled", clip_scaled)
     rejects = extras.rejectors or options.extrema or options.limits or options.clip
     if not rejects or (options.scale is None and extras.zero is None):
         warn(

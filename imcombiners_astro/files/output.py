@@ -12,6 +12,7 @@ from astropy.io import fits
 from astropy.io.registry import IORegistryError, identify_format
 from astropy.nddata import CCDData
 
+from imcombiners_astro import arguments as args
 from imcombiners_astro.atomic import check_free, replacing
 from imcombiners_astro.errors import UnusedOptionWarning, warn
 from imcombiners_astro.files.stream import FileStore
@@ -54,7 +55,7 @@ def check_output(path, overwrite=False):
     Raises
     ------
     TypeError, ValueError
-        If it is no path.
+        If it is no path, or `overwrite` is a word.
     OSError
         If it exists, has a name that is too long, or its directory does not exist or
         cannot be written to.
@@ -71,6 +72,8 @@ def check_output(path, overwrite=False):
             f"output_file {path!r}: the format cannot be told from the name, which "
             "should end with .fits, .fit, .fts or one of these and .gz."
         )
+    if overwrite not in (0, 1, None):  # "no" would replace the file
+        args.switch(KEYWORD, overwrite)
     check_free(path, overwrite, KEYWORD)
     try:
         os.lstat(path)
@@ -163,7 +166,7 @@ class Output:
         result_dtype=None,
     ):
         self.path = check_output(path, overwrite)
-        self.overwrite, self.is_written, self.is_scratch = overwrite, False, False
+        self.overwrite, self.is_written, self.is_scratch = bool(overwrite), False, False
         self.dtype = self.compression = None
         if dtype is not None:
             try:
@@ -177,11 +180,7 @@ class Output:
                     f"output_compression: found {compression!r}, expected None or one "
                     f"of {', '.join(_COMPRESSIONS)}."
                 )
-        if not isinstance(checksum, bool | np.bool_):
-            raise TypeError(
-                f"output_checksum: found {checksum!r}, expected True or False."
-            )
-        self.checksum = bool(checksum)
+        self.checksum = args.switch("output_checksum", checksum)
         # The uncertainty is of the type of the result in any case.
         types = {"dtype": result_dtype, "output_dtype": self.dtype}
         for name, kind in types.items():

@@ -60,6 +60,8 @@ EARLY = [
     ({"thresholds": (2, 1)}, ValueError, r"found \(2.0, 1.0\), expected low <= upp"),
     ({"thresholds": (np.nan, 1)}, ValueError, "expected low <= upp, neither NaN"),
     ({"thresholds": (np.nan * u.adu, 1)}, ValueError, "expected no NaN"),
+    ({"thresholds": b"ab"}, ValueError, "thresholds: found b'ab', expected"),
+    ({"thresholds": "12"}, ValueError, "thresholds: found '12', expected"),
     ({"thresholds": ("1", 2)}, TypeError, "thresholds: found .*'1', 2"),
     ({"thresholds": ([1], 2)}, TypeError, "thresholds: found"),
     ({"uncertainty": "std"}, ValueError, "uncertainty: found 'std', expected one of"),

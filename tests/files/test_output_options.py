@@ -81,6 +81,7 @@ def test_values_that_the_type_cannot_hold(tmp_path, mem_limit, compression):
         ({"output_dtype": "no type"}, TypeError, "output_dtype.*no type"),
         ({"output_compression": "RICE"}, ValueError, "found 'RICE', expected .*RICE_1"),
         ({"output_compression": True}, ValueError, "output_compression: found True"),
+        ({"overwrite_output": "no"}, TypeError, "overwrite_output: found 'no', expect"),
         ({"output_checksum": 1}, TypeError, "output_checksum: found 1"),
         (
             {"dtype": "int64", "output_compression": "RICE_1"},
