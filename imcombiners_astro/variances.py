@@ -62,8 +62,24 @@ class VarianceRule(NamedTuple):
         -------
         VarianceRule
             It gives variances in the square of that unit.
+
+        Raises
+        ------
+        ValueError
+            If the units are so far apart that double precision has no such variances.
         """
-        return self._replace(factor=self.factor * factor**2)
+        return self._times(factor, 2)
+
+    def _times(self, ratio, power):
+        with np.errstate(over="ignore", under="ignore"):
+            factor = float(self.factor * np.float64(ratio) ** power)
+        if not 0 < factor < np.inf:
+            raise ValueError(
+                f"{self.name}: the units of image, uncertainty and result differ by a "
+                f"factor of {ratio:g}, and variances by its square, for which double "
+                "precision has no room."
+            )
+        return self._replace(factor=factor)
 
     def variance(self, array, mask=None):
         """
@@ -191,6 +207,8 @@ def variance_rule(name, kind, unit, image_unit):
     ------
     TypeError
         If the unit does not fit the image.
+    ValueError
+        If it is so far from that of the image that there is no number for it.
 
     Examples
     --------
@@ -213,7 +231,9 @@ def variance_rule(name, kind, unit, image_unit):
             f"like {expected}, since the image is in {image_unit}."
         ) from error
     # units of "std" are squared, and those of "ivar" are upside down
-    return VarianceRule(name, kind, factor ** {"std": 2, "var": 1, "ivar": -1}[kind])
+    return VarianceRule(name, kind)._times(
+        factor, {"std": 2, "var": 1, "ivar": -1}[kind]
+    )
 
 
 def unit_ratio(unit, other):

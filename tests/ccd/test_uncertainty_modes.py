@@ -398,3 +398,18 @@ def test_files_have_their_errors(tmp_path):
     ccds[5].write(files[5], overwrite=True)
     with pytest.raises(ValueError, match=r"5\.fits has none"):
         combine(files, **call)
+
+
+@pytest.mark.parametrize("ratio", [1e200, 1e-200])
+@pytest.mark.parametrize("of_image", [False, True])
+def test_units_too_far_apart_for_variances(ratio, of_image):
+    far = u.def_unit("far", ratio * u.adu)
+    ones = np.ones(SHAPE)
+    ccds = [CCDData(ones, unit="adu", uncertainty=StdDevUncertainty(ones))]
+    if of_image:
+        ccds.append(CCDData(ones, unit=far, uncertainty=StdDevUncertainty(ones)))
+    else:
+        error = StdDevUncertainty(ones, unit=far)
+        ccds.append(CCDData(ones, unit="adu", uncertainty=error))
+    with pytest.raises(ValueError, match=r"img_list\[1\]: the units of .* 1e[+-]200"):
+        combine(ccds, uncertainty="propagate")
