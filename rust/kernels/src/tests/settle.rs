@@ -107,8 +107,9 @@ fn rounding_decides_as_in_double_precision() {
     let noise = Noise { gain: 2.0, rdnoise: 3.0, snoise: 0.0, level: Level::SAME };
     rules.push(Rule::Noise { about: None, frames: vec![noise] });
     rules.push(Rule::Linear { low_scale: 0.5, upp_scale: 1.5 });
-    for (frames, single) in [(5, true), (12, true), (31, true), (40, true), (9, false), (24, false)]
-    {
+    let depths =
+        [(5, true), (12, true), (31, true), (40, true), (700, true), (9, false), (24, false)];
+    for (frames, single) in depths {
         for center in [Center::Median, Center::LowerMedian, Center::Mean] {
             for rule in &rules {
                 let mut plan = Plan::new(Statistic::Median);
