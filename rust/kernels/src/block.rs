@@ -17,6 +17,10 @@ use crate::sample::{Row, Work, LANES};
 use crate::statistic::{self, widen, Weights};
 use crate::steps::{apply, pooled_row};
 
+/// Runs that are loaded at once where a look at one has settled less than half of the columns, as
+/// in deep stacks, where most columns lose a sample; then there is a look again.
+const UNSEEN: usize = 15;
+
 pub(crate) fn blocks<T: Work>(job: &Job<T>, start: usize, len: usize, outputs: Outputs) {
     // A look has no use for weights of single samples.
     let looks = job.looks.zip(job.common).filter(|_| !job.plan.ivar);
@@ -82,8 +86,14 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
         let mut pending = [(); 2].map(|()| Pending::new(job, &self.outputs));
         let mut marked = [const { Vec::new() }; 2];
         let (mut bytes, mut masks) = (Bytes::default(), Masks::new(job));
-        let mut at = 0;
+        let (mut at, mut unseen) = (0, 0);
         while at < len {
+            if unseen > 0 {
+                let here = self.run.min(len - at);
+                self.load(start, at, here);
+                (at, unseen) = (at + here, unseen - 1);
+                continue;
+            }
             let lead = job.lead(start + at).min(len - at);
             // Masks are read and constants written for many pixels at a time: short runs of as many
             // planes as there are frames would be slow.
@@ -122,6 +132,9 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
                 self.pick(direct, &bytes, &masks, marked, pending, at);
             }
             at += run;
+            if 2 * (marked[0].len() + marked[1].len()) > run {
+                unseen = UNSEEN;
+            }
         }
         pending.iter_mut().for_each(|pending| self.resolve(pending));
     }

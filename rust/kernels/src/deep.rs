@@ -121,10 +121,14 @@ pub(crate) fn sort<K: Key>(
     room.rows[v.len()..].fill(Row::filled(last));
     for first in (0..w.min(LANES)).step_by(STRIP) {
         sorted(steps, room, first);
-        for (to, from) in out.iter_mut().zip(&room.strips) {
-            for l in 0..STRIP {
-                to.0[first + l] = from.0[l].work();
-            }
+        for (to, from) in room.rows.iter_mut().zip(&room.strips) {
+            to.0[first..first + STRIP].copy_from_slice(&from.0);
+        }
+    }
+    // Whole rows: of strips, the compiler would gather lanes from many rows.
+    for (to, from) in out.iter_mut().zip(&room.rows) {
+        for l in 0..LANES {
+            to.0[l] = from.0[l].work();
         }
     }
 }
