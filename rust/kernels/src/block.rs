@@ -123,8 +123,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
                 self.show(direct, &bytes, &look, &mut seen, at + first);
                 job.ops.clear_marks(&seen.absent, &mut seen.marks);
                 for (marked, marks) in marked.iter_mut().zip([&seen.marks, &seen.absent]) {
-                    let lanes = reject::marked_lanes(marks, LANES);
-                    marked.extend(lanes.iter().map(|l| first as u16 + l));
+                    reject::each_marked(marks, LANES, |l| marked.push(first as u16 + l));
                 }
             }
             bytes.all();
@@ -149,15 +148,15 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
         at: usize,
     ) {
         let (job, kit) = (self.job, &self.kit);
-        let combined = &mut seen.combined;
         if let Some(propagation) = job.propagation.as_ref().filter(|p| p.wanted) {
-            let (n, image) = (&combined.n, &combined.image);
-            combined.uncertainty = propagation.uncertainty_of_all(kit, bytes, n, image);
+            let uncertainty =
+                propagation.uncertainty_of_all(kit, bytes, &seen.combined.n, seen.image());
+            seen.combined.uncertainty = uncertainty;
         }
         if self.outputs.wants(Product::Dq) {
-            combined.dq = Some(all_flags(job.wide, job.planes, bytes));
+            seen.combined.dq = Some(all_flags(job.wide, job.planes, bytes));
         }
-        direct.store(seen, look, at, &mut self.outputs);
+        direct.store(kit, seen, look, at, &mut self.outputs);
     }
 
     /// Copies the columns of the pixels `marked` of a run, which begins at `at` of the outputs. All
@@ -360,6 +359,9 @@ impl<T: Work> Pending<T> {
     /// Notes the masks of the pixels `now` of a run, which stand in the lanes from `first` on, or
     /// drops their samples.
     fn mask(&mut self, masks: &Masks, now: &[u16], first: usize) {
+        if masks.is_empty() {
+            return;
+        }
         for (to, pixel) in (first..).zip(now) {
             masks.each(usize::from(*pixel), |k| {
                 self.masked.0[to] = 1;
@@ -392,8 +394,8 @@ fn store<T: Work>(
         (widen(&min, &combined.n), widen(&max, &combined.n))
     });
     outputs.each(|product, buffer| match product {
-        Product::Image => buffer.put(spots, &combined.image),
-        Product::Uncertainty => buffer.put(spots, &combined.uncertainty),
+        Product::Image => buffer.put(kit.ops, spots, &combined.image),
+        Product::Uncertainty => buffer.put(kit.ops, spots, &combined.uncertainty),
         Product::NUsed => buffer.put_counts(spots, &combined.n),
         Product::Mask => buffer.put_bytes(spots, &Row(combined.n.0.map(|n| u8::from(n == 0)))),
         Product::Dq => {
@@ -403,15 +405,15 @@ fn store<T: Work>(
         }
         Product::Low => {
             if let Some((low, _)) = &extremes {
-                buffer.put(spots, low);
+                buffer.put(kit.ops, spots, low);
             }
         }
         Product::Upp => {
             if let Some((_, upp)) = &extremes {
-                buffer.put(spots, upp);
+                buffer.put(kit.ops, spots, upp);
             }
         }
-        Product::Std => buffer.put(spots, &report.std),
+        Product::Std => buffer.put(kit.ops, spots, &report.std),
         Product::Nit => buffer.put_bytes(spots, &report.nit),
         Product::OutputFlags => buffer.put_bytes(spots, &report.flags),
         Product::NRejectedLow => buffer.put_counts(spots, &report.n_low),

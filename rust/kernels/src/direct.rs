@@ -38,6 +38,8 @@ pub(crate) struct Seen {
     pub combined: Combined,
     /// Center of the only pass.
     pub center: Row<f64>,
+    /// Whether that is the image, too, which is then not written.
+    centered: bool,
     /// Spread of the only pass.
     pub std: Row<f64>,
     /// 1 for the lanes of which this is not true.
@@ -51,7 +53,25 @@ impl Seen {
         let none = Row::filled(f64::NAN);
         let combined =
             Combined { n: Row::filled(frames as u32), image: none, uncertainty: none, dq: None };
-        Self { combined, center: none, std: none, marks: Row::filled(0), absent: Row::filled(0) }
+        Self {
+            combined,
+            center: none,
+            centered: false,
+            std: none,
+            marks: Row::filled(0),
+            absent: Row::filled(0),
+        }
+    }
+}
+
+impl Seen {
+    /// The image.
+    pub fn image(&self) -> &Row<f64> {
+        if self.centered {
+            &self.center
+        } else {
+            &self.combined.image
+        }
     }
 }
 
@@ -183,7 +203,9 @@ impl<'a, T: Work> Direct<'a, T> {
             self.center(clip.center, kit, look, &seen.combined.n, &mut seen.center);
             self.judge(clip, bytes, kit, look, seen);
         }
-        let Seen { combined: Combined { n, image, uncertainty, .. }, center, marks, .. } = seen;
+        let Seen {
+            combined: Combined { n, image, uncertainty, .. }, center, centered, marks, ..
+        } = seen;
         if let Some((low, high)) = self.plan.thresholds {
             let (low, high) = (Row::filled(T::up(low)), Row::filled(T::down(high)));
             kit.ops.any_outside(&look.extremes, LANES, &low, &high, marks);
@@ -191,7 +213,7 @@ impl<'a, T: Work> Direct<'a, T> {
         match self.plan.statistic.center() {
             None => *image = look.total,
             Some(which) if self.clip.is_some_and(|clip| clip.center == which) => {
-                *image = *center;
+                *centered = true;
             }
             Some(which) => self.center(which, kit, look, n, image),
         }
@@ -398,14 +420,21 @@ impl<'a, T: Work> Direct<'a, T> {
     }
 
     /// Writes all else of a block of which all lanes are as seen.
-    pub fn store(&self, seen: &Seen, look: &Look<T>, at: usize, outputs: &mut Outputs) {
+    pub fn store(
+        &self,
+        kit: &Kit<T>,
+        seen: &Seen,
+        look: &Look<T>,
+        at: usize,
+        outputs: &mut Outputs,
+    ) {
         let spots = Spots::Run(at, LANES);
         outputs.each(|product, buffer: &mut Buffer| match product {
-            Product::Image => buffer.put(spots, &seen.combined.image),
-            Product::Uncertainty => buffer.put(spots, &seen.combined.uncertainty),
+            Product::Image => buffer.put(kit.ops, spots, seen.image()),
+            Product::Uncertainty => buffer.put(kit.ops, spots, &seen.combined.uncertainty),
             Product::Low => buffer.put_samples(spots, &look.extremes[0]),
             Product::Upp => buffer.put_samples(spots, &look.extremes[1]),
-            Product::Std => buffer.put(spots, &seen.std),
+            Product::Std => buffer.put(kit.ops, spots, &seen.std),
             Product::Dq => {
                 if let Some(dq) = &seen.combined.dq {
                     buffer.put_words(spots, dq);

@@ -276,6 +276,8 @@ operations! {
     fn trimmed_sum(rows: &[Row<T>], w: usize, total: &mut Row<f64>);
     /// Sums to means.
     fn divide(total: &mut Row<f64>, n: &Row<u32>);
+    /// Doubles to single floats.
+    fn narrow(row: &Row<f64>, out: &mut [f32]);
     /// Sums of squares to variances or standard deviations.
     fn variance(total: &mut Row<f64>, n: &Row<u32>, ddof: f64, root: bool);
     /// Marks lanes with samples outside bounds.

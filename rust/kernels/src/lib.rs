@@ -23,8 +23,8 @@
 //!
 //! Modules, each using those before it: [`sample`] and [`plane`] (what comes in), [`plan`] (what to
 //! do), `order` (networks), `deep` (stacks too deep for these, sorted), `rows`, `marks` and
-//! `variances` (operations on rows of pixels), `passes` (clipping of sorted columns), `look` and
-//! `deep_look` (the same straight from the planes),
+//! `variances` (operations on rows of pixels), `passes` (clipping of sorted columns), `distances`
+//! (spread of a sorted column), `look` and `deep_look` (center and spread straight from the planes),
 //! [`dispatch`] (all of these for every instruction set), `estimate` (center and spread), `reject`,
 //! `statistic`, `outputs` (what goes out), `direct` (what to look for, and which columns that
 //! settles), `propagate` (what is made of variances and flags), `frames` (counts per frame), `job`
@@ -42,6 +42,7 @@ mod deep;
 mod deep_look;
 mod direct;
 pub mod dispatch;
+mod distances;
 mod error;
 mod estimate;
 mod frames;

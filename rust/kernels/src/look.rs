@@ -6,6 +6,7 @@
 //! what lets the processor follow as many streams as there are frames. Loops run over lanes; all
 //! that is between a load and a store stays in registers.
 
+use crate::distances::{squares, Distances};
 use crate::order::{middle, Depth, Network};
 use crate::prefetch::{prefetch, prefetch_line, LINE};
 use crate::sample::{Convert, Key, Ordered, Rooms, Row, Work, LANES};
@@ -13,11 +14,11 @@ use crate::sample::{Convert, Key, Ordered, Rooms, Row, Work, LANES};
 /// How raw samples become keys.
 pub(crate) trait Source {
     /// As they are stored.
-    type Raw: Copy;
+    type Raw: Copy + Default;
     /// As they are compared.
-    type Key: Key;
+    type Key: Distances;
     /// The same samples as keys that are quicker to sort, where integers have a minimum.
-    type Quick: Source<Key: Key<Work = <Self::Key as Key>::Work>>;
+    type Quick: Source<Key: Distances<Work = <Self::Key as Key>::Work>>;
     /// The samples of a plane.
     fn samples(bytes: &[u8]) -> &[Self::Raw];
     /// Those of a block, if there are as many as that.
@@ -68,7 +69,7 @@ sources! {
 
 /// What a look finds, lane by lane. Only what was asked for is written.
 pub(crate) struct Look<T> {
-    /// The two middle ranks.
+    /// The two middle ranks; where they are one, only the second is written.
     pub low: Row<T>,
     /// See `low`.
     pub high: Row<T>,
@@ -76,8 +77,8 @@ pub(crate) struct Look<T> {
     pub extremes: [Row<T>; 2],
     /// Sum in frame order.
     pub total: Row<f64>,
-    /// The sum of (x - c)^2, or the median of |x - c|, in the precision of the workspace, where c
-    /// is as near to the center.
+    /// The sum of (x - c)^2, of integers perhaps less, or the median of |x - c|, in the precision of
+    /// the workspace, where c is as near to the center.
     pub spread: Row<T>,
     /// 1 for the lanes that have a NaN or infinite sample: nothing else is known of these. Only
     /// written where there are any.
@@ -210,7 +211,9 @@ where
         largest[l] = most;
         (low[l], high[l]) = (v[i], v[j]);
     });
-    values(&low, manner.offset, &mut look.low);
+    if N.is_multiple_of(2) {
+        values(&low, manner.offset, &mut look.low);
+    }
     values(&high, manner.offset, &mut look.high);
     odd::<S::Key>(&largest, &mut look.odd)
 }
@@ -285,6 +288,7 @@ where
 {
     let (mut low, mut high) = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
     let (mut min, mut max) = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
+    let mut spread = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
     let mut largest = [Default::default(); LANES];
     let (i, j) = middle(N);
     each_lane::<S, N>(planes, FAR, |l| {
@@ -292,59 +296,23 @@ where
         let (v, most) = sort::<S::Key, N>(v);
         largest[l] = most;
         (low[l], high[l], min[l], max[l]) = (v[i], v[j], v[0], v[N - 1]);
-        let (a, b) = (v[i].work(), v[j].work());
-        let other = if manner.lower { a } else { b };
-        let center = if N % 2 == 1 { b } else { (a + other) * <S::Key as Key>::Work::HALF };
-        look.spread.0[l] = if MAD {
-            median_distance::<S::Key, N>(v, center)
+        (spread.0[l], spread.1[l]) = if MAD {
+            S::Key::median::<N>(v, manner.lower)
         } else {
-            squares::<S::Key, N>(v, center)
+            S::Key::squares::<N>(v, manner.lower)
         };
     });
-    values(&low, manner.offset, &mut look.low);
+    for l in 0..LANES {
+        let parts = (spread.0[l], spread.1[l]);
+        look.spread.0[l] = if MAD { S::Key::median_of(parts) } else { S::Key::sum_of(parts) };
+    }
+    if N.is_multiple_of(2) {
+        values(&low, manner.offset, &mut look.low);
+    }
     values(&high, manner.offset, &mut look.high);
     values(&min, manner.offset, &mut look.extremes[0]);
     values(&max, manner.offset, &mut look.extremes[1]);
     odd::<S::Key>(&largest, &mut look.odd)
-}
-
-/// sum (x - c)^2 in two parts, in single precision for single precision.
-#[inline(always)]
-fn squares<K: Key, const N: usize>(v: [K; N], center: K::Work) -> K::Work
-where
-    Depth<N>: Network<N>,
-{
-    let zero = K::Work::ZERO;
-    let (a, b) = Depth::<N>::fold(v, (zero, zero), |(a, b), x| {
-        let d = x.work() - center;
-        (b, a + d * d)
-    });
-    a + b
-}
-
-/// The median of |x - c| of sorted samples: the nearest k samples are neighbours, so the k-th
-/// distance is the least, over all runs of k, of that of the farther end.
-#[inline(always)]
-fn median_distance<K: Key, const N: usize>(v: [K; N], center: K::Work) -> K::Work
-where
-    Depth<N>: Network<N>,
-{
-    let farther = |least: K::Work, first: K, last: K| {
-        let (below, above) = (center - first.work(), last.work() - center);
-        let farther = if below > above { below } else { above };
-        if farther < least {
-            farther
-        } else {
-            least
-        }
-    };
-    let upper = Depth::<N>::spans(v, K::Work::INFINITY, farther);
-    if N % 2 == 1 {
-        upper
-    } else {
-        let lower = Depth::<N>::short_spans(v, K::Work::INFINITY, farther);
-        (lower + upper) * K::Work::HALF
-    }
 }
 
 /// Planes that are read together where the code is not straight-line.
@@ -398,12 +366,17 @@ pub(crate) fn columns<S: Source>(
     out: &mut [Row<<S::Key as Key>::Work>],
     at: usize,
 ) {
+    let mut picked = [S::Raw::default(); LANES];
     for (plane, row) in planes.iter().zip(out) {
         let samples = S::samples(plane);
-        for (to, l) in row.0[at..].iter_mut().zip(lanes) {
+        for (to, l) in picked.iter_mut().zip(lanes) {
             if let Some(raw) = samples.get(usize::from(*l)) {
-                *to = S::key(*raw, manner.flip).value(manner.offset);
+                *to = *raw;
             }
+        }
+        // Converted together, by vectors.
+        for (to, raw) in row.0[at..].iter_mut().zip(&picked[..lanes.len().min(LANES)]) {
+            *to = S::key(*raw, manner.flip).value(manner.offset);
         }
     }
 }

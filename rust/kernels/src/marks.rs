@@ -306,25 +306,33 @@ pub fn beyond<T: Work>(
     marks: &mut Row<u8>,
 ) {
     // What is wrong with a median distance is multiplied too.
-    let amplified = T::convert(factor.max(1.0));
-    let factor = T::convert(factor);
-    let (down, up) = (T::down(limits.0), T::down(limits.1));
+    let amplified = factor.max(1.0);
     let (slack, offset) = (T::convert(4.0 * T::EPSILON.f64()), T::convert(offset));
     let (tiny, huge) = (T::convert(T::SOUND.0), T::convert(T::SOUND.1));
     let smallest = T::convert(T::SMALLEST);
-    let mut s = *spread;
-    if root {
-        for l in 0..LANES {
-            s.0[l] = s.0[l].sqrt();
-        }
+    // For both sides: the distance with all that may be wrong is in `reach` units of `wrong`, and
+    // is compared as it is, or squared, which needs no root.
+    let [down, up] = [limits.0, limits.1].map(|limit| {
+        let limit = limit.max(0.0);
+        let (ratio, power) = (limit * factor, if root { 2 } else { 1 });
+        let reach = if limit < f64::INFINITY { 1.0 + 2.0 * limit * amplified } else { 1.0 };
+        (T::down(ratio.powi(power)), T::up(reach))
+    });
+    // Apart from the rest: vectors of that need not be as short as those of doubles.
+    let mut near = Row::filled(T::ZERO);
+    for l in 0..LANES {
+        near.0[l] = T::convert(center.0[l]);
     }
     for l in 0..LANES {
-        let (min, max) = (extremes[0].0[l], extremes[1].0[l]);
-        let c = T::convert(center.0[l]);
+        let (min, max, spread) = (extremes[0].0[l], extremes[1].0[l], spread.0[l]);
+        let c = near.0[l];
         let wrong = slack * (offset + c.abs()) + smallest;
-        let s = s.0[l] * factor - (wrong + wrong) * amplified;
-        let inside = (c - min + wrong <= down * s) & (max - c + wrong <= up * s);
-        let sound = (spread.0[l] > tiny) & (spread.0[l] < huge);
+        let (below, above) = (c - min + wrong * down.1, max - c + wrong * up.1);
+        let (low, high) = if root { (below * below, above * above) } else { (below, above) };
+        let (most_low, most_high) = (down.0 * spread, up.0 * spread);
+        let inside = (low < most_low) & (high < most_high);
+        let sound = (spread > tiny) & (spread < huge);
+        let sound = sound & (most_low > smallest) & (most_high > smallest);
         marks.0[l] = u8::from(!(inside & sound | (equal_is_inside & (min == max))));
     }
 }

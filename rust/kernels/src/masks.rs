@@ -104,6 +104,11 @@ impl Masks {
         ops.mark_masked(self.any.get(pixel..pixel + len).unwrap_or_default(), marks);
     }
 
+    /// Whether no frame has a mask.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
     /// Calls `visit` for every frame whose sample is masked at a pixel of the run.
     pub fn each(&self, pixel: usize, mut visit: impl FnMut(usize)) {
         if self.any.get(pixel).is_none_or(|any| *any == 0) {

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::dispatch::Ops;
 use crate::error::{Error, Result};
 use crate::sample::{Row, Work, LANES};
 
@@ -282,10 +283,11 @@ impl Spots<'_> {
 impl Buffer<'_> {
     /// Stores real numbers. A zero has no sign: which of two equal zeros a statistic finds would
     /// depend on the way there.
-    pub(crate) fn put(&mut self, spots: Spots, row: &Row<f64>) {
-        match self {
-            Self::F64(b) => spots.put(b, &row.0, |x| x + 0.0),
-            Self::F32(b) => spots.put(b, &row.0, |x| x as f32 + 0.0),
+    pub(crate) fn put<T: Work>(&mut self, ops: &Ops<T>, spots: Spots, row: &Row<f64>) {
+        match (self, spots) {
+            (Self::F64(b), _) => spots.put(b, &row.0, |x| x + 0.0),
+            (Self::F32(b), Spots::Run(at, len)) => ops.narrow(row, &mut b[at..at + len]),
+            (Self::F32(b), _) => spots.put(b, &row.0, |x| x as f32 + 0.0),
             _ => {}
         }
     }

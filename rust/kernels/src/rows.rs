@@ -197,6 +197,14 @@ pub fn trimmed_sum<T: Work>(rows: &[Row<T>], w: usize, total: &mut Row<f64>) {
     }
 }
 
+/// Doubles become single floats; a zero has no sign.
+#[inline(always)]
+pub fn narrow(row: &Row<f64>, out: &mut [f32]) {
+    for (to, x) in out.iter_mut().zip(&row.0) {
+        *to = *x as f32 + 0.0;
+    }
+}
+
 /// Sums become means.
 #[inline(always)]
 pub fn divide(total: &mut Row<f64>, n: &Row<u32>) {

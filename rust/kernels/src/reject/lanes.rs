@@ -92,6 +92,16 @@ impl Deref for Chosen {
 /// The lanes with a mark, which is 1, of the first `width`.
 pub(crate) fn marked_lanes(marks: &Row<u8>, width: usize) -> Chosen {
     let (mut lanes, mut len) = ([0; LANES], 0);
+    each_marked(marks, width, |l| {
+        lanes[len % LANES] = l;
+        len += 1;
+    });
+    Chosen { lanes, len }
+}
+
+/// Calls `visit` for them, in order.
+#[inline(always)]
+pub(crate) fn each_marked(marks: &Row<u8>, width: usize, mut visit: impl FnMut(u16)) {
     for (first, part) in (0..width).step_by(64).zip(marks.0.as_chunks::<64>().0) {
         // One bit for each: the product moves those of eight bytes together.
         let mut bits = 0;
@@ -103,12 +113,10 @@ pub(crate) fn marked_lanes(marks: &Row<u8>, width: usize) -> Chosen {
             bits &= (1 << (width - first)) - 1;
         }
         while bits != 0 {
-            lanes[len % LANES] = first as u16 + bits.trailing_zeros() as u16;
-            len += 1;
+            visit(first as u16 + bits.trailing_zeros() as u16);
             bits &= bits - 1;
         }
     }
-    Chosen { lanes, len }
 }
 
 /// Copies the lanes of `dense` that are not `kept` back to their columns.

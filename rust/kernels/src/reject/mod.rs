@@ -8,7 +8,7 @@ mod settle;
 
 pub(crate) use clip::{clip, roots, Settled};
 pub(crate) use extrema::{extrema, range};
-pub(crate) use lanes::marked_lanes;
+pub(crate) use lanes::{each_marked, marked_lanes};
 pub(crate) use pclip::pclip;
 
 use crate::sample::{Row, Work, LANES};

@@ -40,19 +40,13 @@ impl Course {
         }
     }
 
-    /// What is known before a pass of the lanes `chosen`, in order.
-    fn gather(&self, chosen: &[u16]) -> Self {
-        let mut out = Self::new(&Row::filled(0));
-        let Some(any) = chosen.first() else { return out };
-        // What is beside them goes through the same ranks.
-        let beside = round_up(chosen.len()) - chosen.len();
-        let all = chosen.iter().chain(std::iter::repeat_n(any, beside));
-        for (to, from) in all.map(|l| usize::from(*l)).enumerate() {
-            out.left.first.0[to] = self.left.first.0[from];
-            out.left.end.0[to] = self.left.end.0[from];
-            out.rounds.0[to] = self.rounds.0[from];
-        }
-        out
+    /// What is known of the lanes `chosen`, in order, before the next pass: this is left, after so
+    /// many rounds.
+    fn set(&mut self, chosen: &[u16], left: &Span, rounds: &Row<u8>) {
+        pick(chosen, &left.first, &mut self.left.first);
+        pick(chosen, &left.end, &mut self.left.end);
+        pick(chosen, rounds, &mut self.rounds);
+        self.vague.0.fill(0);
     }
 
     /// Copies what has been found of them back.
@@ -68,6 +62,15 @@ impl Course {
             to.vague.0[l] = self.vague.0[from];
         }
     }
+}
+
+/// Copies the lanes `chosen`; what is beside them goes through the same ranks as the first.
+fn pick<A: Copy>(chosen: &[u16], from: &Row<A>, to: &mut Row<A>) {
+    for (to, l) in to.0.iter_mut().zip(chosen) {
+        *to = from.0[usize::from(*l)];
+    }
+    let first = to.0[0];
+    to.0[chosen.len()..round_up(chosen.len())].fill(first);
 }
 
 /// How a step is done on sorted columns.
@@ -187,13 +190,15 @@ fn settle<T: Work>(
     let mut course = Course::new(n);
     let mut limits = Limits::open();
     let mut number = 0;
-    // The lanes that are gone through apart from the others, which are done.
-    let mut chosen: Option<(Vec<u16>, Course)> = None;
+    // The lanes that are gone through apart from the others, which are done, if there are any.
+    let mut chosen: Vec<u16> = Vec::new();
+    let mut apart = Course::new(n);
     loop {
         number += 1;
-        let (current, here, w) = match &mut chosen {
-            None => (&mut *rows, &mut course, w),
-            Some((lanes, here)) => (&mut dense[..], here, round_up(lanes.len())),
+        let (current, here, w) = if chosen.is_empty() {
+            (&mut *rows, &mut course, w)
+        } else {
+            (&mut dense[..], &mut apart, round_up(chosen.len()))
         };
         way.limits(kit, step, current, w, number == 1, here, &mut limits);
         here.judged = here.left;
@@ -210,24 +215,20 @@ fn settle<T: Work>(
         }
         if 2 * round_up(many as usize) <= w {
             let marked = marked_lanes(&again, w);
-            let moved = match chosen.take() {
-                None => {
-                    gather(rows, dense, &marked);
-                    (marked.to_vec(), course.gather(&marked))
-                }
-                Some((lanes, here)) => {
-                    here.scatter(&lanes, &mut course);
-                    compact(dense, &marked);
-                    let lanes = marked.iter().map(|j| lanes[usize::from(*j)]).collect();
-                    (lanes, here.gather(&marked))
-                }
-            };
-            chosen = Some(moved);
+            if chosen.is_empty() {
+                gather(rows, dense, &marked);
+                apart.set(&marked, &course.left, &course.rounds);
+                chosen.extend_from_slice(&marked);
+            } else {
+                apart.scatter(&chosen, &mut course);
+                compact(dense, &marked);
+                let (left, rounds) = (apart.left, apart.rounds);
+                apart.set(&marked, &left, &rounds);
+                chosen = marked.iter().map(|j| chosen[usize::from(*j)]).collect();
+            }
         }
     }
-    if let Some((lanes, here)) = &chosen {
-        here.scatter(lanes, &mut course);
-    }
+    apart.scatter(&chosen, &mut course);
     course.check(step, n, w);
     (course, number)
 }
