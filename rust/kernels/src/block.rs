@@ -82,6 +82,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
         let mut pending = [(); 2].map(|()| Pending::new(job, &self.outputs));
         let mut marked = [const { Vec::new() }; 2];
         let (mut bytes, mut masks) = (Bytes::default(), Masks::new(job));
+        let mut errors = Vec::new();
         let mut at = 0;
         while at < len {
             let lead = job.lead(start + at).min(len - at);
@@ -101,6 +102,11 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
             };
             direct.fill(at, run, &mut self.outputs);
             masks.read(job, start + at, run);
+            bytes.all();
+            errors.resize(run / LANES, Row::filled(f64::NAN));
+            if let Some(propagation) = job.propagation.as_ref().filter(|p| p.wanted) {
+                propagation.uncertainty_of_run(&self.kit, &bytes, &mut errors);
+            }
             marked.iter_mut().for_each(Vec::clear);
             for block in 0..run / LANES {
                 bytes.block(block);
@@ -110,7 +116,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
                     continue;
                 }
                 masks.mark(job.ops, first, LANES, &mut seen.absent);
-                self.show(direct, &bytes, &look, &mut seen, at + first);
+                self.show(direct, (&bytes, &errors[block]), &look, &mut seen, at + first);
                 job.ops.clear_marks(&seen.absent, &mut seen.marks);
                 for (marked, marks) in marked.iter_mut().zip([&seen.marks, &seen.absent]) {
                     let lanes = reject::marked_lanes(marks, LANES);
@@ -130,7 +136,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
     fn show(
         &mut self,
         direct: &Direct<T>,
-        bytes: &Bytes,
+        (bytes, errors): (&Bytes, &Row<f64>),
         look: &Look<T>,
         seen: &mut Seen,
         at: usize,
@@ -139,7 +145,8 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
         let combined = &mut seen.combined;
         if let Some(propagation) = job.propagation.as_ref().filter(|p| p.wanted) {
             let (n, image) = (&combined.n, &combined.image);
-            combined.uncertainty = propagation.uncertainty_of_all(kit, bytes, n, image);
+            let of_models = propagation.uncertainty_of_all(kit, n, image);
+            combined.uncertainty = of_models.unwrap_or(*errors);
         }
         if self.outputs.wants(Product::Dq) {
             combined.dq = Some(all_flags(job.wide, job.planes, bytes));
