@@ -86,6 +86,11 @@ def mark_unused(flags, out=None):
     Returns
     -------
     bool `~numpy.ndarray` of the shape of `flags`
+
+    Examples
+    --------
+    >>> mark_unused(np.array([0, 8, 64], dtype=np.uint8))
+    array([False,  True, False])
     """
     return np.not_equal(flags & NOT_USED, 0, out=out)
 
