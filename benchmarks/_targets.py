@@ -43,6 +43,9 @@ EXTRAS = {
     "full": 2.0,
 }
 
+# The same for images with uncertainties.
+FULL_AND_PROPAGATE = 2.5
+
 # Times faster than the released imcombiners, by operation and depth, with 1 thread and
 # with more.
 FASTER_THAN_IMCOMBINERS = {

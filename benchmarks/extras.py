@@ -5,6 +5,11 @@ What masks, NaN, the byte order of FITS and diagnostics add to the time.
 Every call runs in turn with the same call without it, in one process.
 
     python extras.py --out results
+
+With ``--ccd`` it is another table: what a CCDData with all its diagnostics and its
+propagated uncertainty costs, and how much memory.
+
+    python extras.py --ccd --out results
 """
 
 import sys
@@ -12,7 +17,7 @@ from functools import partial
 from statistics import median
 
 import numpy as np
-from _common import in_turn, positive, quickest, rst_cells
+from _common import in_turn, positive, quickest, reset_peak, rst_cells
 from _report import (
     COLOURS,
     add_stacks,
@@ -25,7 +30,11 @@ from _report import (
     publish,
 )
 from _stacks import OPERATIONS, bind, make_stack
-from _targets import EXTRAS, verdict
+from _targets import EXTRAS, FULL_AND_PROPAGATE, verdict
+from astropy.nddata import CCDData, StdDevUncertainty
+
+from imcombiners_astro import SigClip, combine
+from imcombiners_astro.cli import peak_memory
 
 PLAIN = "plain"
 TYPES = ("f32", "u16", "i16")
@@ -37,6 +46,15 @@ BAD = 1e-3
 SMALL = 5 * 2**20
 
 COLUMNS = ["dtype", "n", "threads", "operation", "extra", "ms", "ratio", "asked", "met"]
+
+# The images with uncertainties: how many, their width and height, and the calls.
+CCD_DEPTH, CCD_SIDE = 20, 2048
+ONLY = "output only"
+CCD_CALLS = {
+    ONLY: {"uncertainty": None},
+    "full + propagate": {"diagnostics": "full", "uncertainty": "propagate"},
+}
+CCD_COLUMNS = ["call", "threads", "ms", "ms_min", "ratio", "asked", "met", "peak_mb"]
 
 
 def variants(n, pixels, dtype, operation, n_threads):
@@ -129,12 +147,82 @@ def draw(figure, rows):
     axes[-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
 
 
+def ccd_images(n, side):
+    """Return images with standard deviations, all of float32."""
+    stack = make_stack(n, side * side, "f32").reshape(n, side, side)
+    sigma = [np.full((side, side), 30, np.float32) for _ in stack]
+    return [
+        CCDData(plane, unit="adu", uncertainty=StdDevUncertainty(error, copy=False))
+        for plane, error in zip(stack, sigma, strict=True)
+    ]
+
+
+def measure_ccd(options):
+    """Return the rows of images with uncertainties."""
+    n, side = (5, 64) if options.quick else (CCD_DEPTH, CCD_SIDE)
+    images, rows = ccd_images(n, side), []
+    same = {"rejectors": SigClip(3), "method": "average", "dtype": np.float32}
+    for n_threads in options.threads:
+        calls = {
+            name: partial(combine, images, n_threads=n_threads, **same, **words)
+            for name, words in CCD_CALLS.items()
+        }
+        peaks = {name: rise_of_memory(call) for name, call in calls.items()}
+        timers = {name: partial(quickest, call) for name, call in calls.items()}
+        seconds = in_turn(timers, options.repeats)
+        for name, times in seconds.items():
+            ratio = median(times) / median(seconds[ONLY])
+            judged = name != ONLY and not options.quick
+            limit = FULL_AND_PROPAGATE if judged else None
+            row = {"n": n, "pixels": side**2, "call": name, "threads": n_threads}
+            row |= {"seconds": median(times), "seconds_min": min(times)}
+            row |= {"ratio": ratio, **verdict(ratio, at_most=limit)}
+            rows.append(row | {"peak_mb": peaks[name]})
+    return rows
+
+
+def rise_of_memory(call):
+    """Return by how much a call raises the peak of the memory [MB]."""
+    reset_peak()
+    before = peak_memory()
+    call()
+    return (peak_memory() - before) / 1e6
+
+
+def ccd_table(rows):
+    """Return the table of the documentation."""
+    lines = {
+        (row["call"], str(row["threads"])): {
+            "seconds": f"{1e3 * row['seconds']:.3g} ms",
+            "ratio": number(row["ratio"]),
+            "asked": row["asked"],
+            "peak_mb": f"{row['peak_mb']:.0f} MB",
+        }
+        for row in rows
+    }
+    columns = {"seconds": "time", "ratio": "ratio", "asked": "asked"}
+    return rst_cells(["call", "threads"], columns | {"peak_mb": "memory"}, lines)
+
+
+def draw_ccd(figure, rows):
+    """Draw the times as bars."""
+    panel = figure.subplots()
+    places = range(len(rows))
+    panel.bar(places, [1e3 * row["seconds"] for row in rows], color=COLOURS[0])
+    names = [f"{row['call']}\n{row['threads']} thread(s)" for row in rows]
+    panel.set_xticks(places, names, fontsize=8)
+    label(panel, f"{rows[0]['n']} images with uncertainties", "", "time [ms]")
+
+
 def parse():
     """Read the command line."""
     found = parser(__doc__, repeats=7)
     add_stacks(found, TYPES, TYPES, DEPTHS)
     found.add_argument(
         "--pixels", type=positive, default=2**20, metavar="N", help="of an image"
+    )
+    found.add_argument(
+        "--ccd", action="store_true", help="the table of images with uncertainties"
     )
     options = found.parse_args()
     if options.quick:
@@ -147,6 +235,14 @@ def main():
     """Measure."""
     options = parse()
     found = conditions(options)
+    if options.ccd:
+        rows = measure_ccd(options)
+        ms = {"ms": "seconds", "ms_min": "seconds_min"}
+        shown = [row | {k: 1e3 * row[v] for k, v in ms.items()} for row in rows]
+        print_rows(shown, CCD_COLUMNS)
+        draw_it = partial(draw_ccd, rows=rows)
+        publish(options, "extras_ccd", rows, found, ccd_table(rows), draw_it)
+        return
     rows = measure(options)
     print_rows([row | {"ms": 1e3 * row["seconds"]} for row in rows], COLUMNS)
     publish(options, "extras", rows, found, tables(rows), partial(draw, rows=rows))

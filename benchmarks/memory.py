@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from _common import positive, rst_table
+from _common import positive, reset_peak, rst_table
 from _report import COLOURS, conditions, label, number, parser, print_rows, publish
 from vs_ccdproc import OURS, THEIRS, make_frames
 
@@ -86,14 +86,6 @@ def file_call(case):
     return partial(
         combine, case["files"], case["out"], mem_limit=case["mem_limit"], **CLIP
     )
-
-
-def reset_peak():
-    """Let the system forget the peak so far, where it can (Linux)."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        pass
 
 
 def measure_here():

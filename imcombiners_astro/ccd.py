@@ -18,6 +18,7 @@ import numpy as np
 from astropy import units as u
 from astropy.nddata import CCDData, FlagCollection
 
+from imcombiners_astro.diagnostics import Derived
 from imcombiners_astro.errors import CroppedFrameWarning, warn
 from imcombiners_astro.noise import Noise, effective_noise, resolve_noise
 from imcombiners_astro.normalization import Normalization, frame_numbers_by_name
@@ -206,6 +207,7 @@ def _store(task, shown, output):
         )
     can_stream = output is not None and output.can_stream
     if needed <= limit or (not can_stream and needed <= _SMALL_NBYTES):
+        task.leave_mask()
         return nullcontext(MemoryStore(task.products, task.shape, n_frames))
     if not can_stream:
         advice = "Give output_file=, to which it is then written strip by strip,"
@@ -478,6 +480,8 @@ def assemble(result, arrays, options, frames):
         # The diagnostics of a first image that has some are not those of the result.
         has_some = isinstance(result, CombinedCCDData)
         return type(result).from_ccd(result) if has_some else result
+    if "sample_flags" in arrays:
+        arrays.setdefault("mask_rej", Derived.FROM_FLAGS)
     return CombinedCCDData.from_ccd(
         result, frames=frames, output_dq=output_dq, **arrays
     )

@@ -1,11 +1,22 @@
 # Licensed under a 3-clause BSD style license - see LICENSE
 """The arrays that say what happened to samples and pixels: names, types and checks."""
 
+from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["DIAGNOSTICS", "Diagnostic", "checked_array", "take"]
+__all__ = ["DIAGNOSTICS", "Derived", "Diagnostic", "checked_array", "take"]
+
+
+class Derived(Enum):
+    """
+    Stands for a diagnostic that is made of another one when somebody asks for it.
+
+    Most never do, and a cube costs more time than it takes to combine some images.
+    """
+
+    FROM_FLAGS = "mask_rej, made of sample_flags"
 
 
 class Diagnostic(NamedTuple):
@@ -77,6 +88,7 @@ def checked_array(name, value, shape):
     Returns
     -------
     ndarray or None
+        A `Derived` stays as it is.
 
     Raises
     ------
@@ -85,8 +97,8 @@ def checked_array(name, value, shape):
     ValueError
         If its shape does not fit the image.
     """
-    if value is None:
-        return None
+    if value is None or isinstance(value, Derived):
+        return value
     diagnostic = DIAGNOSTICS[name]
     array = np.asarray(value)
     if not diagnostic.accepts(array.dtype):
@@ -114,7 +126,7 @@ def take(name, array, item):
     ----------
     name : str
         A key of `DIAGNOSTICS`.
-    array : ndarray or None
+    array : ndarray, Derived or None
         The diagnostic.
     item : int, slice, ndarray, Ellipsis or tuple of these
         The index of the image; all frames of a cube are kept.
@@ -124,8 +136,8 @@ def take(name, array, item):
     ndarray or None
         A view where the index allows it.
     """
-    if array is None:
-        return None
+    if array is None or isinstance(array, Derived):
+        return array
     if not DIAGNOSTICS[name].is_cube:
         return np.asarray(array[item])
     parts = item if isinstance(item, tuple) else (item,)

@@ -17,7 +17,15 @@ that `astropy.nddata.bitmask` takes:
 
 from enum import IntFlag
 
-__all__ = ["OUTPUT_FLAG_MAP", "SAMPLE_FLAG_MAP", "OutputFlags", "SampleFlags"]
+import numpy as np
+
+__all__ = [
+    "OUTPUT_FLAG_MAP",
+    "SAMPLE_FLAG_MAP",
+    "OutputFlags",
+    "SampleFlags",
+    "mark_unused",
+]
 
 
 class SampleFlags(IntFlag):
@@ -53,6 +61,38 @@ class SampleFlags(IntFlag):
     """Rejected, then put back to keep enough samples."""
     RESTORED_MAXREJ = 128
     """Rejected, then put back not to reject too many."""
+
+
+NOT_USED = np.uint8(
+    SampleFlags.INPUT_MASK
+    | SampleFlags.NONFINITE
+    | SampleFlags.THRESHOLD
+    | SampleFlags.ALGORITHM
+    | SampleFlags.GROW
+)
+
+
+def mark_unused(flags, out=None):
+    """
+    Mark the samples that are not used.
+
+    Parameters
+    ----------
+    flags : uint8 `~numpy.ndarray`
+        Bits of `SampleFlags`.
+    out : bool `~numpy.ndarray` of the shape of `flags`, optional
+        Where the marks go.
+
+    Returns
+    -------
+    bool `~numpy.ndarray` of the shape of `flags`
+
+    Examples
+    --------
+    >>> mark_unused(np.array([0, 8, 64], dtype=np.uint8))
+    array([False,  True, False])
+    """
+    return np.not_equal(flags & NOT_USED, 0, out=out)
 
 
 class OutputFlags(IntFlag):

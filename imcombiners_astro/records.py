@@ -9,11 +9,10 @@ about single samples follows.
 
 import numpy as np
 
-from imcombiners_astro.flags import OutputFlags, SampleFlags
+from imcombiners_astro.flags import OutputFlags, SampleFlags, mark_unused
 from imcombiners_astro.pieces import Transform
 from imcombiners_astro.planes import Plan, combine_planes
 from imcombiners_astro.products import Product, blank_array
-from imcombiners_astro.stages import NOT_USED
 from imcombiners_astro.strip import Strip
 
 __all__ = ["Record", "count_sides"]
@@ -61,12 +60,15 @@ class Record:
     ----------
     n_used, n_low, n_high : int64 `~numpy.ndarray` (N,)
         Samples of each frame that are used, and those rejected on either side.
+    with_mask : bool
+        Whether ``mask_rej`` is kept; the flags of the samples tell it as well.
     """
 
     def __init__(self, level, n_frames, *, by_kernel, n_threads, workers):
         self.level, self.by_kernel = level, by_kernel
         self.n_threads, self.workers = n_threads, workers
         self.n_used, self.n_low, self.n_high = np.zeros((3, n_frames), np.int64)
+        self.with_mask = True
 
     def products(self, dtype):
         """
@@ -106,7 +108,8 @@ class Record:
         """
         found, n_frames = {}, len(piece.pixels)
         if self.by_kernel:
-            found["mask_rej"] = store.room("mask_rej", piece)
+            if self.with_mask:
+                found["mask_rej"] = store.room("mask_rej", piece)
             found |= {name: blank_array(n_frames, np.int64) for name in _COUNTS}
         if self.level == "full":
             found["sample_flags"] = store.room("sample_flags", piece)
@@ -164,13 +167,15 @@ class Record:
             premasked = ((flags & OUTSIDE) != 0).any(axis=0)
             outputs["output_flags"][premasked] |= PREMASKED
             outputs["output_flags"][~premasked] &= ~PREMASKED
-        unused = outputs["mask_rej"] = store.room("mask_rej", piece)
-        self.n_used += self.workers.map(_mark_unused, flags, unused)
+        rooms = [None] * len(flags)
+        if self.with_mask:
+            rooms = outputs["mask_rej"] = store.room("mask_rej", piece)
+        self.n_used += self.workers.map(_count_used, flags, rooms)
 
 
-def _mark_unused(flags, unused):
+def _count_used(flags, room):
     """Mark the samples of a frame that are not used; return how many are."""
-    np.not_equal(flags & NOT_USED, 0, out=unused)
+    unused = mark_unused(flags, out=room)
     return unused.size - np.count_nonzero(unused)
 
 
@@ -267,7 +272,7 @@ def _middle(piece, outputs, plans, transform, n_threads):
     low, upp = outputs["low"], outputs["upp"]
     if plans.last.transform_after and not transform.is_plain:
         low, upp = np.empty((2, *piece.shape))
-        unused = (outputs["sample_flags"] & NOT_USED) != 0
+        unused = mark_unused(outputs["sample_flags"])
         combine_planes(
             **piece.with_masks(unused).arguments(),
             plan=Plan(statistic="mean"),

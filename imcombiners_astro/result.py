@@ -11,10 +11,12 @@ from astropy.table import Table
 from imcombiners_astro.atomic import replacing
 from imcombiners_astro.diagnostics import (
     DIAGNOSTICS,
+    Derived,
     Diagnostic,
     checked_array,
     take,
 )
+from imcombiners_astro.flags import mark_unused
 from imcombiners_astro.result_fits import (
     diagnostic_hdus,
     finish_image_header,
@@ -35,13 +37,37 @@ class _Attribute:
         self.__doc__ = f"{DIAGNOSTICS[name].description.capitalize()}, or None."
 
     def __get__(self, instance, owner=None):
-        return self if instance is None else instance.__dict__.get("_" + self.name)
+        return self if instance is None else instance._kept(self.name)
 
     def __set__(self, instance, value):
         value = checked_array(self.name, value, instance.shape)
-        if value is not None and DIAGNOSTICS[self.name].is_cube:
+        if isinstance(value, np.ndarray) and DIAGNOSTICS[self.name].is_cube:
             instance._check_n_frames(self.name, len(value))
         instance.__dict__["_" + self.name] = value
+
+
+class _Mask(_Attribute):
+    """The mask of samples not used, made of their flags when it is first needed."""
+
+    def __get__(self, instance, owner=None):
+        value = super().__get__(instance, owner)
+        if value is not Derived.FROM_FLAGS:
+            return value
+        flags = instance.sample_flags
+        mask = np.empty(flags.shape, bool)
+        for plane, unused in zip(flags, mask, strict=True):
+            mark_unused(plane, out=unused)
+        instance.__dict__["_mask_rej"] = mask
+        return mask
+
+
+class _Flags(_Attribute):
+    """The flags of the samples; with new ones the mask stays that of the old ones."""
+
+    def __set__(self, instance, value):
+        if instance._kept(self.name) is not None:
+            instance.mask_rej  # noqa: B018 (it is made now)
+        super().__set__(instance, value)
 
 
 class CombinedCCDData(CCDData):
@@ -95,6 +121,10 @@ class CombinedCCDData(CCDData):
     more than this combination: all diagnostics are None. The same holds for ``sum``,
     ``mean``, ``min`` and ``max``, and if the number is the first operand.
 
+    *``mask_rej``* of a combination with ``diagnostics="full"`` in memory is made of
+    ``sample_flags`` when it is first used; most never use it, and it takes as much
+    memory as the flags.
+
     ``write`` puts each diagnostic in a FITS extension, and the file appears only when
     it is complete; ``CombinedCCDData.read`` brings all back, ``CCDData.read`` the image
     alone.
@@ -114,13 +144,13 @@ class CombinedCCDData(CCDData):
     True
     """
 
-    mask_rej = _Attribute()
+    mask_rej = _Mask()
     low = _Attribute()
     upp = _Attribute()
     std = _Attribute()
     nit = _Attribute()
     output_flags = _Attribute()
-    sample_flags = _Attribute()
+    sample_flags = _Flags()
     n_used = _Attribute()
     n_rejected_low = _Attribute()
     n_rejected_high = _Attribute()
@@ -133,7 +163,7 @@ class CombinedCCDData(CCDData):
         source = args[0] if args else kwargs.get("data")
         if isinstance(source, CombinedCCDData):
             given = {
-                name: getattr(source, name) if value is None else value
+                name: source._kept(name) if value is None else value
                 for name, value in given.items()
             }
         for name, value in given.items():
@@ -201,10 +231,20 @@ class CombinedCCDData(CCDData):
 
     def _n_frames_but_for(self, name):
         for other in ("frames", "mask_rej", "sample_flags"):
-            value = getattr(self, other)
-            if other != name and value is not None:
+            value = self._kept(other)
+            if other != name and isinstance(value, np.ndarray | Table):
                 return len(value)
         return None
+
+    def _kept(self, name):
+        """Return a diagnostic without making it, if it is `Derived`."""
+        return self.__dict__.get("_" + name)
+
+    def _unused_planes(self):
+        """Masks of samples not used, frame by frame; no cube is made for them."""
+        if self._kept("mask_rej") is Derived.FROM_FLAGS:
+            return map(mark_unused, self.sample_flags)
+        return iter(self.mask_rej)
 
     def _check_n_frames(self, name, number):
         expected = self._n_frames_but_for(name)
@@ -217,7 +257,7 @@ class CombinedCCDData(CCDData):
     def _slice(self, item):
         kwargs = super()._slice(item)
         for name in DIAGNOSTICS:
-            kwargs[name] = take(name, getattr(self, name), item)
+            kwargs[name] = take(name, self._kept(name), item)
         return {**kwargs, "frames": self.frames}
 
     def _arithmetic(self, operation, operand, *args, **kwargs):
@@ -250,7 +290,7 @@ class CombinedCCDData(CCDData):
     def _about_samples(self):
         """Diagnostics that stay true when the values are scaled or shifted."""
         kept = {
-            name: getattr(self, name)
+            name: self._kept(name)
             for name, diagnostic in DIAGNOSTICS.items()
             if not diagnostic.is_value
         }
@@ -263,7 +303,7 @@ class CombinedCCDData(CCDData):
 
     def _names(self):
         """Names of what is not None."""
-        return [n for n in (*DIAGNOSTICS, "frames") if getattr(self, n) is not None]
+        return [n for n in (*DIAGNOSTICS, "frames") if self._kept(n) is not None]
 
     def info(self):
         """

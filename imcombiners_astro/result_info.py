@@ -64,10 +64,11 @@ def _rejected(result):
 
 def _not_used(result):
     n_samples = (result.n_frames or 0) * result.size
-    if not n_samples or (result.mask_rej is None and result.sample_flags is None):
+    has_mask = result._kept("mask_rej") is not None
+    if not n_samples or not (has_mask or result.sample_flags is not None):
         return None
-    if result.mask_rej is not None:
-        n_left_out = sum(map(np.count_nonzero, result.mask_rej))
+    if has_mask:
+        n_left_out = sum(map(np.count_nonzero, result._unused_planes()))
         text = f"{_percent(n_left_out, n_samples)} of the samples, for any reason"
     else:
         text = "samples"
@@ -84,8 +85,8 @@ def _worst_frame(result):
     if low is not None and high is not None:
         worst = int(np.nanargmax(low + high))
         text = f"{low[worst]:.3g} % too low, {high[worst]:.3g} % too high"
-    elif result.mask_rej is not None and result.size:
-        left_out = [np.count_nonzero(plane) for plane in result.mask_rej]
+    elif result._kept("mask_rej") is not None and result.size:
+        left_out = [np.count_nonzero(plane) for plane in result._unused_planes()]
         worst = int(np.argmax(left_out))
         text = f"{_percent(left_out[worst], result.size)} not used"
     else:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from imcombiners_astro.flags import OutputFlags, SampleFlags
+from imcombiners_astro.flags import OutputFlags, SampleFlags, mark_unused
 from imcombiners_astro.planes import combine_planes, grow_mask
 
-__all__ = ["NOT_USED", "Past", "run_stages"]
+__all__ = ["Past", "run_stages"]
 
 # A flag is an integer of its own kind, with which bytes would become 64-bit integers.
 REJECTED = np.uint8(SampleFlags.ALGORITHM)
@@ -16,14 +16,6 @@ GROWN = np.uint8(SampleFlags.GROW)
 MASKED = np.uint8(SampleFlags.INPUT_MASK)
 HAS_GROWN = np.uint8(OutputFlags.GROW)
 PREMASKED = np.uint8(OutputFlags.PREMASKED)
-NOT_USED = np.uint8(
-    SampleFlags.INPUT_MASK
-    | SampleFlags.NONFINITE
-    | SampleFlags.THRESHOLD
-    | SampleFlags.ALGORITHM
-    | SampleFlags.GROW
-)
-"""Bits of a sample that is not used."""
 
 
 @dataclass(slots=True)
@@ -114,7 +106,7 @@ def run_stages(piece, stages, transform, image_shape, dtype, n_threads):
     for stage in stages:
         found = _run(piece, stage.plan, transform, dtype, n_threads)
         flags = found["sample_flags"]
-        unused = (flags & NOT_USED) != 0
+        unused = mark_unused(flags)
         if stage.radius:
             # Pieces are of whole rows: along the first axis they may be cut.
             turned = len(image_shape) == 1

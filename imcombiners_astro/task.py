@@ -196,6 +196,12 @@ class Task:
             found += self.record.products(work)
         return found
 
+    def leave_mask(self):
+        """Leave out ``mask_rej``, if it follows from the flags of the samples."""
+        if self.record is not None and self.record.level == "full":
+            self.record.with_mask = False
+            self.products = [p for p in self.products if p.name != "mask_rej"]
+
     @property
     def gives_flags(self):
         """Whether the flags of the result are those of the samples used."""

@@ -199,6 +199,16 @@ def test_quick_table(table, words, contestants, tmp_path):
     assert (tmp_path / "out" / f"{table}.png").exists() == has_matplotlib
 
 
+def test_quick_images_with_uncertainties(tmp_path):
+    done = run("extras.py", "--ccd", "--quick", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = read_csv(tmp_path / "extras_ccd.csv")
+    assert [row["call"] for row in rows] == ["output only", "full + propagate"]
+    assert float(rows[0]["ratio"]) == 1 < float(rows[1]["ratio"])
+    assert not any(row["met"] for row in rows)
+    assert re.search(r"^=+  =+", (tmp_path / "extras_ccd.rst").read_text(), re.M)
+
+
 @pytest.mark.parametrize("words", [[], ["--cold"]])
 def test_quick_night(words, tmp_path):
     if words and not hasattr(os, "posix_fadvise"):

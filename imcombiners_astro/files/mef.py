@@ -19,6 +19,7 @@ from astropy.nddata import NDData
 from imcombiners_astro.atomic import replacing
 from imcombiners_astro.ccd import check_alike, combine_frames
 from imcombiners_astro.companions import companion_of
+from imcombiners_astro.diagnostics import Derived
 from imcombiners_astro.files import fits as files_fits
 from imcombiners_astro.files.hdus import AstropyFile, BorrowedHDUs, RemoteFile
 from imcombiners_astro.files.inputs import COMPANIONS
@@ -454,7 +455,10 @@ def _check_structure(first, file, same_shape):
 
 def _nbytes(result):
     arrays = [result.data, result.mask, getattr(result.uncertainty, "array", None)]
-    arrays += [getattr(result, name, None) for name in DIAGNOSTICS]
+    if isinstance(result, CombinedCCDData):
+        kept = [result._kept(name) for name in DIAGNOSTICS]
+        # The mask that is made when it is written is as large as the flags.
+        arrays += [result.sample_flags if isinstance(x, Derived) else x for x in kept]
     # what is read-only is in files
     return sum(
         x.nbytes for x in arrays if isinstance(x, np.ndarray) and x.flags.writeable

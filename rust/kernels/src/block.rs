@@ -86,6 +86,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
         let mut pending = [(); 2].map(|()| Pending::new(job, &self.outputs));
         let mut marked = [const { Vec::new() }; 2];
         let (mut bytes, mut masks) = (Bytes::default(), Masks::new(job));
+        let mut errors = Vec::new();
         let (mut at, mut unseen) = (0, 0);
         while at < len {
             if unseen > 0 {
@@ -111,6 +112,11 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
             };
             direct.fill(at, run, &mut self.outputs);
             masks.read(job, start + at, run);
+            bytes.all();
+            errors.resize(run / LANES, Row::filled(f64::NAN));
+            if let Some(propagation) = job.propagation.as_ref().filter(|p| p.wanted) {
+                propagation.uncertainty_of_run(&self.kit, &bytes, &mut errors);
+            }
             marked.iter_mut().for_each(Vec::clear);
             for block in 0..run / LANES {
                 bytes.block(block);
@@ -120,7 +126,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
                     continue;
                 }
                 masks.mark(job.ops, first, LANES, &mut seen.absent);
-                self.show(direct, &bytes, &look, &mut seen, at + first);
+                self.show(direct, (&bytes, &errors[block]), &look, &mut seen, at + first);
                 job.ops.clear_marks(&seen.absent, &mut seen.marks);
                 for (marked, marks) in marked.iter_mut().zip([&seen.marks, &seen.absent]) {
                     reject::each_marked(marks, LANES, |l| marked.push(first as u16 + l));
@@ -142,16 +148,15 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
     fn show(
         &mut self,
         direct: &Direct<T>,
-        bytes: &Bytes,
+        (bytes, errors): (&Bytes, &Row<f64>),
         look: &Look<T>,
         seen: &mut Seen,
         at: usize,
     ) {
         let (job, kit) = (self.job, &self.kit);
         if let Some(propagation) = job.propagation.as_ref().filter(|p| p.wanted) {
-            let uncertainty =
-                propagation.uncertainty_of_all(kit, bytes, &seen.combined.n, seen.image());
-            seen.combined.uncertainty = uncertainty;
+            let of_models = propagation.uncertainty_of_all(kit, &seen.combined.n, seen.image());
+            seen.combined.uncertainty = of_models.unwrap_or(*errors);
         }
         if self.outputs.wants(Product::Dq) {
             seen.combined.dq = Some(all_flags(job.wide, job.planes, bytes));

@@ -311,7 +311,7 @@ operations! {
     /// Adds 1 / sqrt(c v) of one frame.
     fn add_inverse_roots(row: &Row<T>, variance: &Row<f64>, c: f64, w: usize, total: &mut Row<f64>);
     /// Adds v of every frame; returns whether any sum is NaN.
-    fn add_all_variances(planes: &[&[u8]], form: Form, total: &mut Row<f64>) -> bool;
+    fn add_all_variances(planes: &[&[u8]], form: Form, totals: &mut [Row<f64>]) -> bool;
     /// Reads variances of one frame; returns whether any is NaN.
     fn load_variances(raw: &[u8], form: Form, row: &mut [f64]) -> bool;
     /// Copies variances of some lanes of one frame.

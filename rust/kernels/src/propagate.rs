@@ -187,56 +187,71 @@ impl<'a> Propagation<'a> {
         matches!(self.statistic, Statistic::Median | Statistic::LowerMedian)
     }
 
-    /// The same where every sample of a block is used, with neither scale nor weight.
-    pub fn uncertainty_of_all<T: Work>(
-        &self,
-        kit: &Kit<T>,
-        bytes: &Bytes,
-        n: &Row<u32>,
-        image: &Row<f64>,
-    ) -> Row<f64> {
-        let (mut total, mut norm, mut variance) =
-            (Row::filled(0.0), Row::filled(0.0), Row::filled(0.0));
-        let used = Row::filled(0.0);
-        if let Source::Models(models) = &self.source {
-            let level = self.level(n, &norm, image);
-            for (k, model) in models.iter().enumerate() {
-                if k == 0 || *model != models[k - 1] {
-                    kit.wide.model_variance(&level, model, LANES, &mut variance);
-                }
-                kit.wide.add_variance(&used, &variance, 1.0, LANES, &mut total);
-                if self.is_median() {
-                    kit.wide.add_inverse_roots(&used, &variance, 1.0, LANES, &mut norm);
-                }
-            }
-        } else if self.is_median() {
-            for (k, (bytes, plane)) in bytes.variances.iter().zip(self.planes).enumerate() {
+    /// The same for the blocks of a run where every sample is used, with neither scale nor weight, if
+    /// it does not depend on the samples.
+    ///
+    /// Planes are read one after the other: long pieces of few of them come much quicker from the
+    /// memory than short ones of all.
+    pub fn uncertainty_of_run<T: Work>(&self, kit: &Kit<T>, bytes: &Bytes, out: &mut [Row<f64>]) {
+        if !self.reads_planes() {
+            return;
+        }
+        let n = Row::filled(bytes.variances.len() as u32);
+        let none = Row::filled(0.0);
+        out.fill(none);
+        let mut odd = false;
+        let mut norms = Vec::new();
+        if self.is_median() {
+            norms.resize(out.len(), none);
+            for (bytes, plane) in bytes.variances.iter().zip(self.planes) {
                 let Some(form) = Form::of(plane) else { continue };
-                prefetch_run(bytes, 2);
-                if kit.wide.load_variances(bytes, form, &mut variance.0) {
-                    self.note_negative(k, bytes, form);
-                }
-                kit.wide.add_variance(&used, &variance, 1.0, LANES, &mut total);
-                kit.wide.add_inverse_roots(&used, &variance, 1.0, LANES, &mut norm);
+                odd |= add_with_roots(kit.wide, bytes, form, out, &mut norms);
             }
         } else {
-            let (mut rest, mut odd) = (&bytes.variances[..], false);
+            let mut rest = &bytes.variances[..];
             for alike in self.planes.chunk_by(|a, b| Form::of(a) == Form::of(b)) {
                 let here;
                 (here, rest) = rest.split_at(alike.len().min(rest.len()));
                 if let Some(form) = Form::of(&alike[0]) {
-                    odd |= kit.wide.add_all_variances(here, form, &mut total);
-                }
-            }
-            if odd {
-                // A negative error makes the sum NaN.
-                for (k, (bytes, plane)) in bytes.variances.iter().zip(self.planes).enumerate() {
-                    Form::of(plane).inspect(|form| self.note_negative(k, bytes, *form));
+                    odd |= kit.wide.add_all_variances(here, form, out);
                 }
             }
         }
+        if odd {
+            // A negative error makes the sum NaN.
+            for (k, (bytes, plane)) in bytes.variances.iter().zip(self.planes).enumerate() {
+                Form::of(plane).inspect(|form| self.note_negative(k, bytes, *form));
+            }
+        }
+        let norms = norms.iter().chain(std::iter::repeat(&none));
+        for (total, norm) in out.iter_mut().zip(norms) {
+            kit.wide.standard_errors(self.statistic, &n, norm, total);
+        }
+    }
+
+    /// The same for a block, if it follows from the value of the result.
+    pub fn uncertainty_of_all<T: Work>(
+        &self,
+        kit: &Kit<T>,
+        n: &Row<u32>,
+        image: &Row<f64>,
+    ) -> Option<Row<f64>> {
+        let Source::Models(models) = &self.source else { return None };
+        let (mut total, mut norm, mut variance) =
+            (Row::filled(0.0), Row::filled(0.0), Row::filled(0.0));
+        let used = Row::filled(0.0);
+        let level = self.level(n, &norm, image);
+        for (k, model) in models.iter().enumerate() {
+            if k == 0 || *model != models[k - 1] {
+                kit.wide.model_variance(&level, model, LANES, &mut variance);
+            }
+            kit.wide.add_variance(&used, &variance, 1.0, LANES, &mut total);
+            if self.is_median() {
+                kit.wide.add_inverse_roots(&used, &variance, 1.0, LANES, &mut norm);
+            }
+        }
         kit.wide.standard_errors(self.statistic, n, &norm, &mut total);
-        total
+        Some(total)
     }
 
     /// Whether it needs the variances of the planes.
@@ -286,6 +301,26 @@ pub(crate) fn check(planes: &[Plane], plan: &Plan, outputs: &Outputs) -> Result<
         return Err(Error::option("flags", "None", expected));
     }
     Ok(())
+}
+
+/// Adds the variances of a run of a plane, and the inverses of their roots; returns whether any is
+/// NaN.
+fn add_with_roots(
+    ops: &Ops<f64>,
+    bytes: &[u8],
+    form: Form,
+    totals: &mut [Row<f64>],
+    norms: &mut [Row<f64>],
+) -> bool {
+    let (mut variance, used, mut odd) = (Row::filled(0.0), Row::filled(0.0), false);
+    let blocks = bytes.chunks_exact((bytes.len() / totals.len().max(1)).max(1));
+    for ((block, total), norm) in blocks.zip(totals).zip(norms) {
+        prefetch_run(block, 2);
+        odd |= ops.load_variances(block, form, &mut variance.0);
+        ops.add_variance(&used, &variance, 1.0, LANES, total);
+        ops.add_inverse_roots(&used, &variance, 1.0, LANES, norm);
+    }
+    odd
 }
 
 /// Uncertainty of a mean weighted by inverse variances, whose sum is `norm`.

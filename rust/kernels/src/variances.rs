@@ -5,7 +5,7 @@ use std::f64::consts::{FRAC_1_PI, FRAC_PI_2, PI};
 
 use crate::plan::{Noise, Statistic};
 use crate::plane::{ErrorKind, ErrorScaling, Plane};
-use crate::prefetch::prefetch_run;
+use crate::prefetch::{prefetch_line, LINE};
 use crate::rows::{lanes, present};
 use crate::sample::{DType, Row, Work, LANES};
 
@@ -241,9 +241,9 @@ macro_rules! of_floats {
 /// The same with the function that reads variances: in double precision, as single precision has no
 /// room for squares, and NaN where the error is negative.
 macro_rules! of_errors {
-    ($form:expr, $variance:ident => $call:expr) => {
+    ($form:expr, $factor:expr, $variance:ident => $call:expr) => {
         of_floats!($form, error => {
-            let factor = $form.scaling.factor;
+            let factor = $factor;
             match $form.scaling.kind {
                 ErrorKind::Variance => {
                     let $variance = |x| real(error(x)) * factor;
@@ -269,7 +269,7 @@ macro_rules! of_errors {
 /// Reads the variances of samples of a plane; returns whether any of them is NaN.
 #[inline(always)]
 pub fn load_variances(raw: &[u8], form: Form, row: &mut [f64]) -> bool {
-    of_errors!(form, variance => read(raw, variance, row))
+    of_errors!(form, form.scaling.factor, variance => read(raw, variance, row))
 }
 
 #[inline(always)]
@@ -297,14 +297,26 @@ pub fn any_negative(raw: &[u8], form: Form) -> bool {
 /// Frames whose variances are added in one pass over the lanes.
 const TOGETHER: usize = 8;
 
-/// Adds the variances of a block of every plane, one frame after the other; returns whether any sum is
+/// How far ahead of the errors in work the next ones are fetched, in bytes.
+const AHEAD: usize = 2048;
+
+/// Adds the variances of a run of every plane, one frame after the other; returns whether any sum is
 /// NaN.
+///
+/// Some planes at a time all along the run: long pieces of few planes are read much quicker than
+/// short ones of many.
 #[inline(always)]
-pub fn add_all_variances(planes: &[&[u8]], form: Form, total: &mut Row<f64>) -> bool {
-    of_errors!(form, variance => add_many(planes, variance, total));
+pub fn add_all_variances(planes: &[&[u8]], form: Form, totals: &mut [Row<f64>]) -> bool {
+    if form.scaling.factor == 1.0 {
+        of_errors!(form, 1.0, variance => add_many(planes, variance, totals));
+    } else {
+        of_errors!(form, form.scaling.factor, variance => add_many(planes, variance, totals));
+    }
     let mut odd = 0_u64;
-    for l in 0..LANES {
-        odd |= u64::from(total.0[l].is_nan());
+    for total in totals {
+        for l in 0..LANES {
+            odd |= u64::from(total.0[l].is_nan());
+        }
     }
     odd != 0
 }
@@ -313,18 +325,18 @@ pub fn add_all_variances(planes: &[&[u8]], form: Form, total: &mut Row<f64>) -> 
 fn add_many<const SIZE: usize>(
     planes: &[&[u8]],
     variance: impl Fn([u8; SIZE]) -> f64 + Copy,
-    total: &mut Row<f64>,
+    totals: &mut [Row<f64>],
 ) {
     let (chunks, rest) = planes.as_chunks::<TOGETHER>();
     for chunk in chunks {
-        add_some(chunk, variance, total);
+        add_some(chunk, variance, totals);
     }
     let (chunks, rest) = rest.as_chunks::<{ TOGETHER / 2 }>();
     for chunk in chunks {
-        add_some(chunk, variance, total);
+        add_some(chunk, variance, totals);
     }
     for plane in rest {
-        add_some(&[plane], variance, total);
+        add_some(&[plane], variance, totals);
     }
 }
 
@@ -332,27 +344,35 @@ fn add_many<const SIZE: usize>(
 fn add_some<const SIZE: usize, const M: usize>(
     planes: &[&[u8]; M],
     variance: impl Fn([u8; SIZE]) -> f64,
-    total: &mut Row<f64>,
+    totals: &mut [Row<f64>],
 ) {
-    let mut lanes = [&[[0; SIZE]; LANES]; M];
-    for (to, bytes) in lanes.iter_mut().zip(planes) {
-        prefetch_run(bytes, 2);
-        let Some(block) = bytes.as_chunks::<SIZE>().0.first_chunk() else { return };
-        *to = block;
-    }
-    for l in 0..LANES {
-        let mut sum = total.0[l];
-        for plane in lanes {
-            sum += variance(plane[l]);
+    let blocks = planes.map(|plane| plane.as_chunks::<SIZE>().0.as_chunks::<LANES>().0);
+    for (number, total) in totals.iter_mut().enumerate() {
+        let mut lanes = [&[[0; SIZE]; LANES]; M];
+        for (to, blocks) in lanes.iter_mut().zip(&blocks) {
+            let Some(block) = blocks.get(number) else { return };
+            *to = block;
         }
-        total.0[l] = sum;
+        // A few lines at a time: more would have to wait for each other.
+        for first in (0..LANES).step_by(LINE / SIZE) {
+            for plane in lanes {
+                prefetch_line(&plane[first], AHEAD);
+            }
+            for l in first..first + LINE / SIZE {
+                let mut sum = total.0[l];
+                for plane in lanes {
+                    sum += variance(plane[l]);
+                }
+                total.0[l] = sum;
+            }
+        }
     }
 }
 
 /// Copies the variances of some lanes of a block of a plane.
 #[inline(always)]
 pub fn pick_variances(raw: &[u8], form: Form, lanes: &[u16], row: &mut [f64]) {
-    of_errors!(form, variance => pick(raw, variance, lanes, row));
+    of_errors!(form, form.scaling.factor, variance => pick(raw, variance, lanes, row));
 }
 
 #[inline(always)]
