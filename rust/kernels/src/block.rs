@@ -9,7 +9,7 @@ use crate::load::{
     drop_masked, load, load_masks, load_weights, prepare, transform, Place, Scratch, BLOCKS,
 };
 use crate::look::Look;
-use crate::masks::{are_kept, run_of, Masks};
+use crate::masks::{are_kept, run_of, Masks, AHEAD};
 use crate::outputs::{Outputs, Product, Spots};
 use crate::propagate::{all_flags, gather_flags, Beside, Bytes, Columns};
 use crate::reject::{self, sample_flags, Report};
@@ -87,6 +87,8 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
         let mut marked = [const { Vec::new() }; 2];
         let (mut bytes, mut masks) = (Bytes::default(), Masks::new(job));
         let mut errors = Vec::new();
+        // The pixels of which masks have been read and constants written.
+        let mut known = 0..0;
         let (mut at, mut unseen) = (0, 0);
         while at < len {
             if unseen > 0 {
@@ -96,8 +98,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
                 continue;
             }
             let lead = job.lead(start + at).min(len - at);
-            // Masks are read and constants written for many pixels at a time: short runs of as many
-            // planes as there are frames would be slow.
+            // Few enough that the columns picked after all blocks of a run are still near.
             let run = self.run.min(len - at).min(job.shape.left(start + at)) / LANES * LANES;
             let found = [run, LANES].into_iter().find(|run| {
                 lead == 0
@@ -110,8 +111,13 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
                 at += here;
                 continue;
             };
-            direct.fill(at, run, &mut self.outputs);
-            masks.read(job, start + at, run);
+            if at + run > known.end {
+                let left = job.shape.left(start + at).min(len - at);
+                known = at..at + left.min(AHEAD).max(run);
+                direct.fill(at, known.len(), &mut self.outputs);
+                masks.read(job, start + at, known.len());
+            }
+            let offset = at - known.start;
             bytes.all();
             errors.resize(run / LANES, Row::filled(f64::NAN));
             if let Some(propagation) = job.propagation.as_ref().filter(|p| p.wanted) {
@@ -125,7 +131,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
                     self.load(start, at + first, LANES);
                     continue;
                 }
-                masks.mark(job.ops, first, LANES, &mut seen.absent);
+                masks.mark(job.ops, offset + first, LANES, &mut seen.absent);
                 self.show(direct, (&bytes, &errors[block]), &look, &mut seen, at + first);
                 job.ops.clear_marks(&seen.absent, &mut seen.marks);
                 for (marked, marks) in marked.iter_mut().zip([&seen.marks, &seen.absent]) {
@@ -134,7 +140,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
             }
             bytes.all();
             for (pending, marked) in pending.iter_mut().zip(&marked) {
-                self.pick(direct, &bytes, &masks, marked, pending, at);
+                self.pick(direct, &bytes, (&masks, offset), marked, pending, at);
             }
             at += run;
             if 2 * (marked[0].len() + marked[1].len()) > run {
@@ -170,7 +176,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
         &mut self,
         direct: &Direct<T>,
         bytes: &Bytes,
-        masks: &Masks,
+        masks: (&Masks, usize),
         marked: &[u16],
         pending: &mut Pending<T>,
         at: usize,
@@ -362,13 +368,13 @@ impl<T: Work> Pending<T> {
     }
 
     /// Notes the masks of the pixels `now` of a run, which stand in the lanes from `first` on, or
-    /// drops their samples.
-    fn mask(&mut self, masks: &Masks, now: &[u16], first: usize) {
+    /// drops their samples; the masks are known from `offset` pixels before the run on.
+    fn mask(&mut self, (masks, offset): (&Masks, usize), now: &[u16], first: usize) {
         if masks.is_empty() {
             return;
         }
         for (to, pixel) in (first..).zip(now) {
-            masks.each(usize::from(*pixel), |k| {
+            masks.each(offset + usize::from(*pixel), |k| {
                 self.masked.0[to] = 1;
                 match self.masks.get_mut(k) {
                     Some(row) => row.0[to] = 1,
@@ -424,7 +430,11 @@ fn store<T: Work>(
         Product::NRejectedLow => buffer.put_counts(spots, &report.n_low),
         Product::NRejectedHigh => buffer.put_counts(spots, &report.n_high),
         Product::MaskRej => {
-            buffer.put_cube(spots, |k| Row(v[k].0.map(|x| u8::from(!x.present()))));
+            let mut row = Row::filled(0);
+            buffer.put_cube(spots, |k| {
+                kit.ops.absent(&v[k], &mut row);
+                row
+            });
         }
         Product::MaskThresh => {
             buffer.put_cube(spots, |k| outside.get(k).copied().unwrap_or(Row::filled(0)));

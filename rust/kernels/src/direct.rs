@@ -28,6 +28,8 @@ pub(crate) struct Direct<'a, T: Work> {
     rounds: bool,
     /// Whether a block is read before it is sorted.
     staged: bool,
+    /// Whether lanes that lack one sample are as well told as others.
+    spares: bool,
     /// Planes of the largest and the smallest number in turn, as many as bring the stack to a depth
     /// that has a network: the median stays in the middle.
     fillers: Vec<Vec<u8>>,
@@ -160,6 +162,11 @@ impl<'a, T: Work> Direct<'a, T> {
             _ => false,
         };
         let staged = frames > DEEPEST && !sights.iter().all(direct);
+        // Nothing but the median is asked for.
+        let spares = frames <= DEEPEST
+            && sights[..] == [Sight::Ranks]
+            && plan.uncertainty.is_none()
+            && outputs.are_only(Product::Image);
         let with_std = clip.is_some() && outputs.wants(Product::Std);
         let with_mad = plan.uncertainty == Some(Uncertainty::MadError)
             || with_std && sights.contains(&Sight::Mad);
@@ -174,6 +181,7 @@ impl<'a, T: Work> Direct<'a, T> {
             with_mad,
             rounds: with_mad && dtype == DType::F32,
             staged,
+            spares,
             fillers: if staged { Vec::new() } else { fillers(dtype, big, flip, frames) },
         })
     }
@@ -199,6 +207,14 @@ impl<'a, T: Work> Direct<'a, T> {
         }
         seen.marks.0.fill(0);
         seen.absent = if odd { look.odd } else { Row::filled(0) };
+        if self.spares {
+            // The median of all but one is in the middle ranks, too, if that one is the last.
+            for l in 0..LANES {
+                let lone = look.lone.0[l] & seen.absent.0[l];
+                seen.combined.n.0[l] = self.frames as u32 - u32::from(lone);
+                seen.absent.0[l] ^= lone;
+            }
+        }
         if let Some(clip) = self.clip {
             self.center(clip.center, kit, look, &seen.combined.n, &mut seen.center);
             self.judge(clip, bytes, kit, look, seen);

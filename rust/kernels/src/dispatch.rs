@@ -240,6 +240,8 @@ operations! {
     fn mark_equal(a: &Row<T>, b: &Row<T>, marks: &mut Row<u8>);
     /// Flags dropped samples of one frame.
     fn flag_dropped(before: &Row<T>, after: &Row<T>, bit: u8, except: u8, flags: &mut Row<u8>);
+    /// Tells absent samples of one frame.
+    fn absent(row: &Row<T>, out: &mut Row<u8>);
     /// Counts absent samples of one frame.
     fn count_absent(row: &Row<T>, w: usize) -> u32;
     /// Counts dropped samples of one frame: those below a line, and all.

@@ -83,6 +83,9 @@ pub(crate) struct Look<T> {
     /// 1 for the lanes that have a NaN or infinite sample: nothing else is known of these. Only
     /// written where there are any.
     pub odd: Row<u8>,
+    /// 1 for those of which the middle ranks are known nevertheless: all other samples are finite
+    /// and below the only one that is not.
+    pub lone: Row<u8>,
     /// The samples, if the stack is deep.
     pub rooms: Rooms,
 }
@@ -96,6 +99,7 @@ impl<T: Work> Look<T> {
             total: Row::filled(f64::NAN),
             spread: Row::filled(T::NAN),
             odd: Row::filled(0),
+            lone: Row::filled(0),
             rooms: Rooms::default(),
         }
     }
@@ -204,18 +208,28 @@ where
 {
     let (mut low, mut high) = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
     let mut largest = [Default::default(); LANES];
+    // The same without the last sample.
+    let mut inner = [Default::default(); LANES];
     let (i, j) = middle(N);
     each_lane::<S, N>(planes, FAR, |l| {
         let v = Depth::<N>::gather(planes, l, |raw| S::key(raw, manner.flip));
         let (v, most) = sort::<S::Key, N>(v);
         largest[l] = most;
+        inner[l] =
+            if S::Key::TOTAL && N > 1 { v[0].magnitude().max(v[N - 2].magnitude()) } else { most };
         (low[l], high[l]) = (v[i], v[j]);
     });
     if N.is_multiple_of(2) {
         values(&low, manner.offset, &mut look.low);
     }
     values(&high, manner.offset, &mut look.high);
-    odd::<S::Key>(&largest, &mut look.odd)
+    let any = odd::<S::Key>(&largest, &mut look.odd);
+    if any {
+        for l in 0..LANES {
+            look.lone.0[l] = look.odd.0[l] & u8::from(S::Key::is_real(inner[l]));
+        }
+    }
+    any
 }
 
 /// The sum.

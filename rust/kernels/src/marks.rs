@@ -126,6 +126,14 @@ pub fn flag_dropped<T: Work>(
     }
 }
 
+/// 1 where the sample of a frame is absent.
+#[inline(always)]
+pub fn absent<T: Work>(row: &Row<T>, out: &mut Row<u8>) {
+    for l in 0..LANES {
+        out.0[l] = u8::from(!present(row.0[l]));
+    }
+}
+
 /// Counts the samples of one frame that are absent.
 #[inline(always)]
 pub fn count_absent<T: Work>(row: &Row<T>, w: usize) -> u32 {

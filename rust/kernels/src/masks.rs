@@ -18,8 +18,12 @@ pub(crate) fn run_of(bytes: usize) -> usize {
     (NEAR / bytes.max(1) / SHORT_RUN * SHORT_RUN).clamp(SHORT_RUN, RUN)
 }
 
+/// Most pixels of which masks are read and constants written at a time: both need no more than a
+/// byte of each frame, and short runs of as many planes as there are frames are slow.
+pub(crate) const AHEAD: usize = 1 << 15;
+
 /// The mask of a frame that has none.
-const NOTHING: &[u8; RUN] = &[0; RUN];
+static NOTHING: [u8; AHEAD] = [0; AHEAD];
 
 /// Whether masks have to be known until the end, and not only which samples are left: somebody
 /// judges masked samples, too, or says more of them than that they are not used.

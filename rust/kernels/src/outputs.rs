@@ -177,6 +177,11 @@ impl<'a> Outputs<'a> {
         self.all.iter().any(|(p, _)| *p == product)
     }
 
+    /// Whether no other product is asked for.
+    pub(crate) fn are_only(&self, product: Product) -> bool {
+        self.all.iter().all(|(p, _)| *p == product)
+    }
+
     /// The numbers per frame that a product is, if it is asked for.
     pub(crate) fn per_frame(&self, product: Product) -> Option<&'a PerFrame> {
         self.all.iter().find_map(|(p, buffer)| match buffer {
@@ -280,6 +285,25 @@ impl Spots<'_> {
     }
 }
 
+/// Calls `visit` for every lane whose byte is not 0: found with few branches, since the processor
+/// cannot foresee which they are.
+fn each_marked(bytes: &[u8; LANES], mut visit: impl FnMut(usize)) {
+    let ones = bytes.map(|byte| u8::from(byte != 0));
+    let (halves, _) = ones.as_chunks::<64>();
+    for (first, half) in (0..).step_by(64).zip(halves) {
+        // Bit i of byte j is that of lane 8 i + j.
+        let mut bits = 0;
+        for (i, eight) in half.as_chunks::<8>().0.iter().enumerate() {
+            bits |= u64::from_le_bytes(*eight) << i;
+        }
+        while bits != 0 {
+            let at = bits.trailing_zeros() as usize;
+            visit(first + 8 * (at % 8) + at / 8);
+            bits &= bits - 1;
+        }
+    }
+}
+
 impl Buffer<'_> {
     /// Stores real numbers. A zero has no sign: which of two equal zeros a statistic finds would
     /// depend on the way there.
@@ -324,7 +348,7 @@ impl Buffer<'_> {
 
     /// Stores a byte per sample. Zeros stay as they are at pixels on their own: a look has written
     /// them.
-    pub(crate) fn put_cube(&mut self, spots: Spots, row_of: impl Fn(usize) -> Row<u8>) {
+    pub(crate) fn put_cube(&mut self, spots: Spots, mut row_of: impl FnMut(usize) -> Row<u8>) {
         let Self::Cube(planes) = self else { return };
         for (k, plane) in planes.iter_mut().enumerate() {
             let row = row_of(k);
@@ -332,13 +356,11 @@ impl Buffer<'_> {
                 spots.put(plane, &row.0, |x| x);
                 continue;
             };
-            for (spots, bytes) in spots.chunks(8).zip(row.0.as_chunks::<8>().0) {
-                if u64::from_ne_bytes(*bytes) != 0 {
-                    for (at, byte) in spots.iter().zip(bytes) {
-                        plane[*at] = *byte;
-                    }
+            each_marked(&row.0, |l| {
+                if let Some(at) = spots.get(l) {
+                    plane[*at] = row.0[l];
                 }
-            }
+            });
         }
     }
 

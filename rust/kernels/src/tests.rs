@@ -10,6 +10,7 @@ use crate::plane::{FitsScaling, Plane, Shape, View};
 use crate::sample::{DType, Rooms, Row, LANES};
 use crate::{combine, Buffer, Outputs, Product};
 
+mod absent;
 mod distances;
 mod looks;
 mod masks;

@@ -6,7 +6,7 @@ use crate::estimate::Kit;
 use crate::order::DEEPEST;
 use crate::passes::{Limits, Scatter, Span};
 use crate::plan::{Center, Clip, Level, Noise, Revert, Rule};
-use crate::reject::clip::Clipping;
+use crate::reject::clip::{Clipping, Pass};
 use crate::reject::lanes::{compact, gather, marked_lanes, round_up, Lanes, LANE_NUMBERS};
 use crate::reject::output_flags;
 use crate::sample::{Row, Work};
@@ -279,26 +279,35 @@ impl Clipping<'_> {
                 self.note_limits(course.center.0[l], l);
             }
         }
-        if self.report.with_std {
+        // Mostly the last pass has rejected nothing, and what it has judged is what is left.
+        let moved = (0..w).any(|l| certain.0[l] & course.changed.0[l] != 0);
+        let judged = (self.report.with_std && moved).then(|| {
             // What the last pass has rejected is infinite now.
             let rows = kit.sorted(v, w).to_vec();
             let mut judged = v.to_vec();
             let (low, high) = values_of(kit, &rows, w, &course.judged, &certain);
             kit.ops.drop_outside(&mut judged, w, &low, &high);
-            let n = course.judged.len();
-            let all = Lanes { origin: LANE_NUMBERS, width: w, n, pooled: Row::filled(f64::NAN) };
-            let pass = self.evaluate(kit, &judged, &all, true);
-            for l in (0..w).filter(|l| certain.0[*l] != 0) {
-                let known = pass.center.0[l].is_finite() && pass.spread.0[l].is_finite();
-                self.report.std.0[l] = if known { pass.spread.0[l] } else { self.report.std.0[l] };
-            }
-        }
+            judged
+        });
         if self.report.sides.is_some() {
             for l in (0..w).filter(|l| certain.0[*l] != 0) {
                 self.report.reject_outside(v, l, l, low.0[l], high.0[l]);
             }
         }
         *absent |= kit.ops.drop_outside(v, w, &low, &high);
+        if self.report.with_std {
+            let spread = match (judged, &way) {
+                (Some(judged), _) => self.spread_of(kit, &judged, w, course.judged.len()),
+                (None, Way::Scatter(scatter)) if scatter.center != Center::Mean => {
+                    kit.spread(scatter.spread, &centers, v, w, &course.left.len(), true)
+                }
+                _ => self.spread_of(kit, v, w, course.left.len()),
+            };
+            for l in (0..w).filter(|l| certain.0[*l] != 0) {
+                let known = spread.0[l].is_finite();
+                self.report.std.0[l] = if known { spread.0[l] } else { self.report.std.0[l] };
+            }
+        }
         self.note_course(&course, number, &certain, &centers, w);
         let mut rest = Row::filled(0);
         for (j, l) in lanes.columns().iter().enumerate() {
@@ -306,6 +315,22 @@ impl Clipping<'_> {
         }
         lanes.keep(&marked_lanes(&rest, lanes.width));
         true
+    }
+
+    /// The spread of the samples of a pass, NaN where it or the center is not known.
+    fn spread_of<T: Work>(
+        &self,
+        kit: &mut Kit<T>,
+        judged: &[Row<T>],
+        w: usize,
+        n: Row<u32>,
+    ) -> Row<f64> {
+        let all = Lanes { origin: LANE_NUMBERS, width: w, n, pooled: Row::filled(f64::NAN) };
+        let Pass { center, mut spread, .. } = self.evaluate(kit, judged, &all, true);
+        for l in 0..w {
+            spread.0[l] = if center.0[l].is_finite() { spread.0[l] } else { f64::NAN };
+        }
+        spread
     }
 
     /// Reports the lanes that are `certain`.
