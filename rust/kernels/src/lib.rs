@@ -24,7 +24,7 @@
 //! Modules, each using those before it: [`sample`] and [`plane`] (what comes in), [`plan`] (what to
 //! do), `order` (networks), `deep` (stacks too deep for these, sorted), `rows`, `marks` and
 //! `variances` (operations on rows of pixels), `passes` (clipping of sorted columns), `look` and
-//! `deep_look` (the same straight from the planes),
+//! `deep_look` (the same straight from the planes), `totals` (sums of runs of pixels),
 //! [`dispatch`] (all of these for every instruction set), `estimate` (center and spread), `reject`,
 //! `statistic`, `outputs` (what goes out), `direct` (what to look for, and which columns that
 //! settles), `propagate` (what is made of variances and flags), `frames` (counts per frame), `job`
@@ -66,6 +66,7 @@ mod statistic;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod totals;
 mod variances;
 
 pub use column::{combine_column, percentiles, Modifier, Pixel};
