@@ -124,10 +124,12 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
                 propagation.uncertainty_of_run(&self.kit, &bytes, &mut errors);
             }
             marked.iter_mut().for_each(Vec::clear);
+            bytes.all();
+            direct.run(&bytes.pixels, run / LANES, &mut look);
             for block in 0..run / LANES {
                 bytes.block(block);
                 let first = block * LANES;
-                if !direct.block(&bytes.pixels, &self.kit, &mut look, &mut seen) {
+                if !direct.block(block, &bytes.pixels, &self.kit, &mut look, &mut seen) {
                     self.load(start, at + first, LANES);
                     continue;
                 }

@@ -24,14 +24,14 @@
 //! Modules, each using those before it: [`sample`] and [`plane`] (what comes in), [`plan`] (what to
 //! do), `order` (networks), `deep` (stacks too deep for these, sorted), `rows`, `marks` and
 //! `variances` (operations on rows of pixels), `passes` (clipping of sorted columns), `distances`
-//! (spread of a sorted column), `look` and `deep_look` (center and spread straight from the planes),
-//! [`dispatch`] (all of these for every instruction set), `estimate` (center and spread), `reject`,
-//! `statistic`, `outputs` (what goes out), `direct` (what to look for, and which columns that
-//! settles), `propagate` (what is made of variances and flags), `frames` (counts per frame), `job`
-//! (what all blocks share), `load`, `masks`, `steps` and `block` (a block from planes to products),
-//! `combine` (the verb). `pool`
-//! (threads) and `prefetch` (memory ahead of time) serve these; `grow` grows masks; `column` does
-//! one column in plain code, for the one-dimensional functions and as the truth for tests.
+//! (spread of a sorted column), `look` and `deep_look` (center and spread straight from the
+//! planes), `totals` (sums of runs of pixels), [`dispatch`] (all of these for every instruction
+//! set), `estimate` (center and spread), `reject`, `statistic`, `outputs` (what goes out), `direct`
+//! (what to look for, and which columns that settles), `propagate` (what is made of variances and
+//! flags), `frames` (counts per frame), `job` (what all blocks share), `load`, `masks`, `steps` and
+//! `block` (a block from planes to products), `combine` (the verb). `pool` (threads) and `prefetch`
+//! (memory ahead of time) serve these; `grow` grows masks; `column` does one column in plain code,
+//! for the one-dimensional functions and as the truth for tests.
 
 #![deny(unsafe_code)]
 
@@ -67,6 +67,7 @@ mod statistic;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod totals;
 mod variances;
 
 pub use column::{combine_column, percentiles, Modifier, Pixel};

@@ -8,7 +8,7 @@
 
 use crate::distances::{squares, Distances};
 use crate::order::{middle, Depth, Network};
-use crate::prefetch::{prefetch, prefetch_line, LINE};
+use crate::prefetch::{prefetch_line, LINE};
 use crate::sample::{Convert, Key, Ordered, Rooms, Row, Work, LANES};
 
 /// How raw samples become keys.
@@ -77,6 +77,8 @@ pub(crate) struct Look<T> {
     pub extremes: [Row<T>; 2],
     /// Sum in frame order.
     pub total: Row<f64>,
+    /// Those of the blocks of a run, where they are found before the blocks are looked at.
+    pub totals: Vec<Row<f64>>,
     /// The sum of (x - c)^2, of integers perhaps less, or the median of |x - c|, in the precision of
     /// the workspace, where c is as near to the center.
     pub spread: Row<T>,
@@ -97,6 +99,7 @@ impl<T: Work> Look<T> {
             high: Row::filled(T::NAN),
             extremes: [Row::filled(T::NAN); 2],
             total: Row::filled(f64::NAN),
+            totals: Vec::new(),
             spread: Row::filled(T::NAN),
             odd: Row::filled(0),
             lone: Row::filled(0),
@@ -128,7 +131,9 @@ pub(crate) fn planes<'a, S: Source, const N: usize>(
 }
 
 #[inline(always)]
-fn lanes<'a, S: Source, const N: usize>(planes: &[&'a [u8]; N]) -> Option<Samples<'a, S::Raw, N>> {
+pub(crate) fn lanes<'a, S: Source, const N: usize>(
+    planes: &[&'a [u8]; N],
+) -> Option<Samples<'a, S::Raw, N>> {
     let mut out = [S::lanes(planes[0])?; N];
     for (to, from) in out.iter_mut().zip(planes) {
         *to = S::lanes(from)?;
@@ -253,7 +258,7 @@ where
 /// Notes the lanes of which the sum is not finite: those with samples that are not, and of those
 /// where it overflows nothing is known either. Returns whether there are any.
 #[inline(always)]
-fn unsound(total: &Row<f64>, odd: &mut Row<u8>) -> bool {
+pub(crate) fn unsound(total: &Row<f64>, odd: &mut Row<u8>) -> bool {
     let largest = total.0.iter().fold(0, |most: u64, x| most.max(Key::magnitude(*x)));
     if <f64 as Key>::is_real(largest) {
         return false;
@@ -331,45 +336,6 @@ where
 
 /// Planes that are read together where the code is not straight-line.
 const TOGETHER: usize = 8;
-
-/// Adds the samples of some planes, in order.
-#[inline(always)]
-fn add<S: Source, const M: usize>(
-    planes: &[&[S::Raw; LANES]; M],
-    flip: u16,
-    sums: &mut [<S::Key as Key>::Sum; LANES],
-) {
-    for l in 0..LANES {
-        let mut sum = sums[l];
-        for plane in planes {
-            sum = S::key(plane[l], flip).add(sum);
-        }
-        sums[l] = sum;
-    }
-}
-
-/// The sum over any number of planes.
-#[inline(always)]
-pub(crate) fn deep_total<S: Source>(
-    planes: &[&[u8]],
-    manner: Manner,
-    look: &mut Look<<S::Key as Key>::Work>,
-) -> Option<bool> {
-    let mut sums: [<S::Key as Key>::Sum; LANES] = [Default::default(); LANES];
-    let (chunks, rest) = planes.as_chunks::<TOGETHER>();
-    for chunk in chunks {
-        chunk.iter().for_each(|bytes| prefetch(bytes));
-        add::<S, TOGETHER>(&lanes::<S, _>(chunk)?, manner.flip, &mut sums);
-    }
-    for bytes in rest {
-        prefetch(bytes);
-        add::<S, 1>(&[S::lanes(bytes)?], manner.flip, &mut sums);
-    }
-    for l in 0..LANES {
-        look.total.0[l] = S::Key::total(sums[l]) + planes.len() as f64 * manner.offset;
-    }
-    Some(unsound(&look.total, &mut look.odd))
-}
 
 /// Copies the pixels `lanes` of the planes to the lanes of `out` from `at` on.
 #[inline(always)]

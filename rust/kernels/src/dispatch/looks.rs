@@ -29,6 +29,8 @@ impl Sight {
 }
 
 type LookFn<T> = unsafe fn(&[&[u8]], Manner, &mut Look<T>) -> Option<bool>;
+type TotalsFn = unsafe fn(&[&[u8]], Manner, &mut [Row<f64>]) -> Option<()>;
+type UnsoundFn = unsafe fn(&Row<f64>, &mut Row<u8>) -> bool;
 type DeepFn<T> = unsafe fn(usize, Manner, &mut Look<T>);
 type DeepScanFn<T> = unsafe fn(usize, Manner, &Row<f64>, &mut Look<T>);
 type DeepSquaresFn<T> = unsafe fn(usize, Manner, &mut Look<T>, &Row<f64>, &mut Row<f64>);
@@ -39,7 +41,8 @@ type SquaresFn = unsafe fn(&[&[u8]], Manner, &Row<f64>, &mut Row<f64>);
 pub(crate) struct Looks<T: Work> {
     sights: [[LookFn<T>; DEEPEST]; 5],
     deep_ranks: [LookFn<T>; DEEPER.len()],
-    deep_total: LookFn<T>,
+    totals: TotalsFn,
+    unsound: UnsoundFn,
     stage: LookFn<T>,
     staged_ranks: DeepFn<T>,
     staged_mad: DeepFn<T>,
@@ -75,11 +78,18 @@ impl<T: Work> Looks<T> {
         unsafe { (self.deep_ranks[depth])(planes, manner, look) }
     }
 
-    /// Like `look` for the sum of any number of planes.
+    /// The sums of the blocks of a run, of any number of planes; see [`totals::totals`].
     #[inline]
-    pub fn deep_total(&self, planes: &[&[u8]], manner: Manner, look: &mut Look<T>) -> Option<bool> {
+    pub fn totals(&self, planes: &[&[u8]], manner: Manner, totals: &mut [Row<f64>]) -> Option<()> {
         // SAFETY: as above.
-        unsafe { (self.deep_total)(planes, manner, look) }
+        unsafe { (self.totals)(planes, manner, totals) }
+    }
+
+    /// Notes lanes of which the sum is not finite; see [`look::unsound`].
+    #[inline]
+    pub fn unsound(&self, total: &Row<f64>, odd: &mut Row<u8>) -> bool {
+        // SAFETY: as above.
+        unsafe { (self.unsound)(total, odd) }
     }
 
     /// Reads a block of a deep stack; see [`deep::stage`].
@@ -190,12 +200,16 @@ macro_rules! looks {
             front!($feature, std, Sortable<T>, look::sorted::<Sortable<T>, N, false>);
             front!($feature, mad, Sortable<T>, look::sorted::<Sortable<T>, N, true>);
             #[$feature]
-            unsafe fn deep_total<T: Source>(
+            unsafe fn totals<T: Source>(
                 planes: &[&[u8]],
                 manner: Manner,
-                look: &mut Look<WorkOf<T>>,
-            ) -> Option<bool> {
-                look::deep_total::<T>(planes, manner, look)
+                totals: &mut [Row<f64>],
+            ) -> Option<()> {
+                crate::totals::totals::<T>(planes, manner, totals)
+            }
+            #[$feature]
+            unsafe fn unsound(total: &Row<f64>, odd: &mut Row<u8>) -> bool {
+                look::unsound(total, odd)
             }
             #[$feature]
             unsafe fn stage<S: Source>(
@@ -275,7 +289,8 @@ macro_rules! looks {
                         every_depth!(mad),
                     ],
                     deep_ranks: every_deeper!(ranks),
-                    deep_total: deep_total::<T>,
+                    totals: totals::<T>,
+                    unsound,
                     stage: stage::<Sortable<T>>,
                     staged_ranks: staged_ranks::<SortKey<T>>,
                     staged_mad: staged_mad::<SortKey<T>>,

@@ -473,3 +473,21 @@ fn median_distances_of_huge_and_tiny_numbers() {
         assert_eq!(error, [pixel.uncertainty; PIXELS], "{samples:?}");
     }
 }
+
+#[test]
+fn sums_of_long_runs_are_those_of_the_general_way() {
+    let mut random = Random(20260607);
+    for dtype in [DType::U16, DType::I16, DType::F32, DType::F64] {
+        for frames in [12, 13, 17, 31, 33, 65] {
+            let stack = Stack::draw(&mut random, frames, 4500, dtype);
+            for statistic in [Statistic::Mean, Statistic::Sum] {
+                let mut plan = Plan::new(statistic);
+                plan.single = dtype != DType::F64;
+                let images = [false, true].map(|other_order| {
+                    stack.combine(&plan, &[Product::Image, Product::NUsed], other_order)
+                });
+                assert_eq!(images[0], images[1], "{dtype:?}, {frames} frames, {statistic:?}");
+            }
+        }
+    }
+}
