@@ -224,11 +224,11 @@ where
             if S::Key::TOTAL && N > 1 { v[0].magnitude().max(v[N - 2].magnitude()) } else { most };
         (low[l], high[l]) = (v[i], v[j]);
     });
-    if N.is_multiple_of(2) {
-        values(&low, manner.offset, &mut look.low);
-    }
     values(&high, manner.offset, &mut look.high);
     let any = odd::<S::Key>(&largest, &mut look.odd);
+    if N.is_multiple_of(2) || any {
+        values(&low, manner.offset, &mut look.low);
+    }
     if any {
         for l in 0..LANES {
             look.lone.0[l] = look.odd.0[l] & u8::from(S::Key::is_real(inner[l]));
