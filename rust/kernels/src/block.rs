@@ -17,9 +17,8 @@ use crate::sample::{Row, Work, LANES};
 use crate::statistic::{self, widen, Weights};
 use crate::steps::{apply, pooled_row};
 
-/// Runs that are loaded at once where a look at one has settled less than a quarter of the columns,
-/// as in deep stacks, where most columns lose a sample; then there is a look again. About a mean,
-/// which is looked at more quickly, looks paid off where half of the columns were settled.
+/// Runs that are loaded at once where looking at one did not pay, as in deep stacks, where most
+/// columns lose a sample; then there is a look again.
 const UNSEEN: usize = 15;
 
 pub(crate) fn blocks<T: Work>(job: &Job<T>, start: usize, len: usize, outputs: Outputs) {
@@ -146,7 +145,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
                 self.pick(direct, &bytes, (&masks, offset), marked, pending, at);
             }
             at += run;
-            if 4 * (marked[0].len() + marked[1].len()) > 3 * run {
+            if !direct.pays(marked[0].len() + marked[1].len(), run) {
                 unseen = UNSEEN;
             }
         }

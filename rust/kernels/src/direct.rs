@@ -200,6 +200,17 @@ impl<'a, T: Work> Direct<'a, T> {
         }
     }
 
+    /// Whether looks at `run` pixels are worth their time where `marked` of them are not settled:
+    /// sorting costs as much as half of the columns, sums as a quarter (measured with 200 frames).
+    pub fn pays(&self, marked: usize, run: usize) -> bool {
+        let sums = |sight: &Sight| matches!(sight, Sight::Total | Sight::Moments);
+        if self.sights.iter().all(sums) {
+            4 * marked <= 3 * run
+        } else {
+            2 * marked <= run
+        }
+    }
+
     /// Looks at a block of the run; returns whether that is possible.
     pub fn block(
         &self,

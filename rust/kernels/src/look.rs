@@ -7,7 +7,7 @@
 //! that is between a load and a store stays in registers.
 
 use crate::distances::{squares, Distances};
-use crate::order::{middle, Depth, Network};
+use crate::order::{middle, Depth, Network, DEEPEST};
 use crate::prefetch::{prefetch_line, LINE};
 use crate::sample::{Convert, Key, Ordered, Rooms, Row, Work, LANES};
 
@@ -213,15 +213,17 @@ where
 {
     let (mut low, mut high) = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
     let mut largest = [Default::default(); LANES];
-    // The same without the last sample.
+    // The same without the last sample, where that may be asked for.
+    let spares = S::Key::TOTAL && 1 < N && N <= DEEPEST;
     let mut inner = [Default::default(); LANES];
     let (i, j) = middle(N);
     each_lane::<S, N>(planes, FAR, |l| {
         let v = Depth::<N>::gather(planes, l, |raw| S::key(raw, manner.flip));
         let (v, most) = sort::<S::Key, N>(v);
         largest[l] = most;
-        inner[l] =
-            if S::Key::TOTAL && N > 1 { v[0].magnitude().max(v[N - 2].magnitude()) } else { most };
+        if spares {
+            inner[l] = v[0].magnitude().max(v[N - 2].magnitude());
+        }
         (low[l], high[l]) = (v[i], v[j]);
     });
     values(&high, manner.offset, &mut look.high);
@@ -231,7 +233,7 @@ where
     }
     if any {
         for l in 0..LANES {
-            look.lone.0[l] = look.odd.0[l] & u8::from(S::Key::is_real(inner[l]));
+            look.lone.0[l] = look.odd.0[l] & u8::from(spares && S::Key::is_real(inner[l]));
         }
     }
     any
