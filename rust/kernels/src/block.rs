@@ -124,7 +124,6 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
                 propagation.uncertainty_of_run(&self.kit, &bytes, &mut errors);
             }
             marked.iter_mut().for_each(Vec::clear);
-            bytes.all();
             direct.run(&bytes.pixels, run / LANES, &mut look);
             for block in 0..run / LANES {
                 bytes.block(block);

@@ -68,9 +68,7 @@ impl Seen {
             absent: Row::filled(0),
         }
     }
-}
 
-impl Seen {
     /// The image.
     pub fn image(&self) -> &Row<f64> {
         if self.centered {
