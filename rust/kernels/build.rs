@@ -16,28 +16,45 @@ const DEEPER: [usize; 8] = [36, 40, 44, 48, 52, 56, 60, 64];
 /// The shallowest chunk: there are two at least.
 const SHALLOWEST: usize = DEEPEST / 2 + 1;
 
-/// Comparators of Batcher's merge exchange for `n` keys (Knuth, TAOCP vol. 3, algorithm 5.2.2M).
-fn merge_exchange(n: usize) -> Vec<(usize, usize)> {
+/// Vector registers of instruction sets.
+const FEW: usize = 16;
+/// See `FEW`.
+const MANY: usize = 32;
+
+/// The pass of Batcher's merge exchange for `n` keys (Knuth, TAOCP vol. 3, algorithm 5.2.2M) that
+/// merges the sorted keys `p` and `2 p` apart.
+fn merge_pass(n: usize, p: usize) -> Vec<(usize, usize)> {
     let mut out = Vec::new();
-    if n < 2 {
-        return out;
-    }
     let top = n.next_power_of_two() / 2;
-    let mut p = top;
-    while p > 0 {
-        let (mut q, mut r, mut d) = (top, 0, p);
-        loop {
-            out.extend((0..n - d).filter(|i| i & p == r).map(|i| (i, i + d)));
-            if q == p {
-                break;
-            }
-            d = q - p;
-            q /= 2;
-            r = p;
+    let (mut q, mut r, mut d) = (top, 0, p);
+    loop {
+        out.extend((0..n - d).filter(|i| i & p == r).map(|i| (i, i + d)));
+        if q == p {
+            return out;
         }
-        p /= 2;
+        d = q - p;
+        q /= 2;
+        r = p;
     }
-    out
+}
+
+/// Comparators of merge exchange for every `stride`-th key from `first` on: pass by pass, which
+/// are the longest rows of comparators that do not wait for each other, unless there are more keys
+/// than `registers`. Then one half after the other, which leaves less to keep elsewhere.
+fn merge_exchange(n: usize, first: usize, stride: usize, registers: usize) -> Vec<(usize, usize)> {
+    let keys = n.saturating_sub(first).div_ceil(stride);
+    let passes = |p: usize| merge_pass(n, p).into_iter().filter(|(i, _)| i % stride == first);
+    if keys < 2 {
+        Vec::new()
+    } else if keys <= registers {
+        let strides = (0..usize::BITS).rev().map(|k| 1 << k);
+        strides.filter(|p| (stride..n).contains(p)).flat_map(passes).collect()
+    } else {
+        let mut out = merge_exchange(n, first, 2 * stride, registers);
+        out.extend(merge_exchange(n, first + stride, 2 * stride, registers));
+        out.extend(passes(stride));
+        out
+    }
 }
 
 /// Comparators that merge `DEEPEST` keys which rise and then fall, or fall and then rise (Batcher
@@ -70,7 +87,7 @@ fn main() {
     let mut text = String::new();
     for n in (1..=DEEPEST).chain(DEEPER) {
         let names = list(n, ", ", |i| format!("v{i}"));
-        let network = code(merge_exchange(n));
+        let [few, many] = [FEW, MANY].map(|registers| code(merge_exchange(n, 0, 1, registers)));
         writeln!(
             text,
             "impl Network<{n}> for Depth<{n}> {{
@@ -79,7 +96,10 @@ fn main() {
         planes: &[&[R; LANES]; {n}], l: usize, key: impl Fn(R) -> K,
     ) -> [K; {n}] {{ [{gather}] }}
     #[inline(always)]
-    fn sort<K: Order>(v: [K; {n}]) -> [K; {n}] {{ let [{names}] = v; {network}[{names}] }}
+    fn sort<K: Order, const WIDTH: usize>(v: [K; {n}]) -> [K; {n}] {{
+        let [{names}] = v;
+        if registers(WIDTH) == FEW {{ {few}[{names}] }} else {{ {many}[{names}] }}
+    }}
     #[inline(always)]
     fn pad<T: Work>(v: [T; {n}]) -> [T; {n}] {{ [{pad}] }}
     #[inline(always)]
@@ -152,6 +172,10 @@ fn main() {
 pub const DEEPEST: usize = {DEEPEST};
 /// The shallowest chunk.
 pub const SHALLOWEST: usize = {SHALLOWEST};
+/// The number of registers that a network is for.
+pub const FEW: usize = {FEW};
+/// The same for the other one.
+pub const MANY: usize = {MANY};
 /// `[f::<T, 1>, f::<T, 2>, ...]` for every depth that has a network.
 macro_rules! every_depth {{ ($($f:tt)+) => {{ [{sizes}] }}; }}
 pub(crate) use every_depth;

@@ -143,15 +143,18 @@ pub(crate) fn sorted<K: Key>(steps: &impl Steps<K>, room: &mut Room<K>, first: u
 
 /// See [`Steps::sort_chunks`].
 #[inline(always)]
-pub(crate) fn sort_chunks<K: Key, const M: usize>(room: &mut Room<K>, first: usize)
-where
+pub(crate) fn sort_chunks<K: Key, const M: usize, const WIDTH: usize>(
+    room: &mut Room<K>,
+    first: usize,
+) where
     Depth<M>: Chunk<M>,
 {
     let first = first.min(LANES - STRIP);
     let (rows, strips) = (room.rows.as_chunks::<M>().0, room.strips.as_chunks_mut::<M>().0);
     for (rows, strips) in rows.iter().zip(strips) {
         for l in 0..STRIP {
-            let v = Depth::<M>::sort(Depth::<M>::collect(|i| rows[i].0[first + l]));
+            let v = Depth::<M>::collect(|i| rows[i].0[first + l]);
+            let v = Depth::<M>::sort::<_, WIDTH>(v);
             Depth::<M>::store(v, strips, l);
         }
     }

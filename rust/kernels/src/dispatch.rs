@@ -89,6 +89,16 @@ impl Simd {
     }
 }
 
+/// Bytes of a vector of every instruction set.
+#[allow(non_upper_case_globals)]
+mod width {
+    pub const base: usize = 16;
+    #[cfg(target_arch = "x86_64")]
+    pub const avx2: usize = 32;
+    #[cfg(target_arch = "x86_64")]
+    pub const avx512: usize = 64;
+}
+
 /// What is compiled for every instruction set.
 mod bodies {
     pub use crate::marks::*;
@@ -151,6 +161,7 @@ macro_rules! operations {
     ) => {
         mod $module {
             use super::bodies as rows;
+            use super::width::$module as WIDTH;
             use super::*;
 
             // Generic functions whose body is inlined here, under this level's features.
@@ -165,13 +176,13 @@ macro_rules! operations {
             unsafe fn middle_pair<T: Work, const N: usize>(
                 rows: &[Row<T>], w: usize, absent: bool, low: &mut Row<T>, high: &mut Row<T>,
             ) where Depth<N>: Network<N> {
-                rows::middle_pair::<T, N>(rows, w, absent, low, high);
+                rows::middle_pair::<T, N, WIDTH>(rows, w, absent, low, high);
             }
             #[$feature]
             unsafe fn sort<T: Work, const N: usize>(
                 rows: &[Row<T>], w: usize, out: &mut [Row<T>],
             ) where Depth<N>: Network<N> {
-                rows::sort::<T, N>(rows, w, out);
+                rows::sort::<T, N, WIDTH>(rows, w, out);
             }
             /// What deep stacks are sorted as.
             type Quick<$work> = $quick;

@@ -147,20 +147,23 @@ const NEAR: usize = 64;
 /// See `NEAR`.
 const FAR: usize = 256;
 
-/// Calls `work` for every lane, line by line of the planes, which are fetched `ahead`.
+/// Calls `work` for the keys of every lane, line by line of the planes, which are fetched `ahead`.
 #[inline(always)]
 fn each_lane<S: Source, const N: usize>(
     planes: &Samples<S::Raw, N>,
+    flip: u16,
     ahead: usize,
-    mut work: impl FnMut(usize),
-) {
+    mut work: impl FnMut(usize, [S::Key; N]),
+) where
+    Depth<N>: Network<N>,
+{
     let line = LINE / size_of::<S::Raw>();
     for first in (0..LANES).step_by(line) {
         for plane in planes {
             prefetch_line(&plane[first], ahead);
         }
         for l in first..first + line {
-            work(l);
+            work(l, Depth::<N>::gather(planes, l, |raw| S::key(raw, flip)));
         }
     }
 }
@@ -186,24 +189,25 @@ pub(crate) fn odd<K: Key>(largest: &[K::Magnitude; LANES], odd: &mut Row<u8>) ->
     true
 }
 
-/// The keys in ascending order, and the largest magnitude.
+/// The keys in ascending order, and a magnitude that is none of a sample if some key is none: that
+/// of the sum, if NaN may be anywhere. (Sums that overflow are taken for such, too.)
 #[inline(always)]
-fn sort<K: Key, const N: usize>(v: [K; N]) -> ([K; N], K::Magnitude)
+fn sort<K: Key, const N: usize, const WIDTH: usize>(v: [K; N]) -> ([K; N], K::Magnitude)
 where
     Depth<N>: Network<N>,
 {
+    let sorted = Depth::<N>::sort::<K, WIDTH>(v);
     if K::TOTAL {
-        let v = Depth::<N>::sort(v);
-        (v, v[0].magnitude().max(v[N - 1].magnitude()))
+        (sorted, sorted[0].magnitude().max(sorted[N - 1].magnitude()))
     } else {
-        let most = Depth::<N>::fold(v, Default::default(), |m, x: K| x.magnitude().max(m));
-        (Depth::<N>::sort(v), most)
+        let sum = Depth::<N>::fold(v, K::Work::ZERO, |sum, x| sum + x.work());
+        (sorted, K::of(sum).magnitude())
     }
 }
 
 /// The two middle ranks. Like all looks, tells whether some sample is not finite.
 #[inline(always)]
-pub(crate) fn ranks<S: Source, const N: usize>(
+pub(crate) fn ranks<S: Source, const N: usize, const WIDTH: usize>(
     planes: &Samples<S::Raw, N>,
     manner: Manner,
     look: &mut Look<<S::Key as Key>::Work>,
@@ -211,25 +215,24 @@ pub(crate) fn ranks<S: Source, const N: usize>(
 where
     Depth<N>: Network<N>,
 {
-    let (mut low, mut high) = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
+    let (mut low, mut high) = (Row::filled(S::Key::LOWEST), Row::filled(S::Key::LOWEST));
     let mut largest = [Default::default(); LANES];
     // The same without the last sample, where that may be asked for.
     let spares = S::Key::TOTAL && 1 < N && N <= DEEPEST;
     let mut inner = [Default::default(); LANES];
     let (i, j) = middle(N);
-    each_lane::<S, N>(planes, FAR, |l| {
-        let v = Depth::<N>::gather(planes, l, |raw| S::key(raw, manner.flip));
-        let (v, most) = sort::<S::Key, N>(v);
+    each_lane::<S, N>(planes, manner.flip, FAR, |l, v| {
+        let (v, most) = sort::<S::Key, N, WIDTH>(v);
         largest[l] = most;
         if spares {
             inner[l] = v[0].magnitude().max(v[N - 2].magnitude());
         }
-        (low[l], high[l]) = (v[i], v[j]);
+        (low.0[l], high.0[l]) = (v[i], v[j]);
     });
-    values(&high, manner.offset, &mut look.high);
+    values(&high.0, manner.offset, &mut look.high);
     let any = odd::<S::Key>(&largest, &mut look.odd);
     if N.is_multiple_of(2) || any {
-        values(&low, manner.offset, &mut look.low);
+        values(&low.0, manner.offset, &mut look.low);
     }
     if any {
         for l in 0..LANES {
@@ -249,8 +252,7 @@ pub(crate) fn total<S: Source, const N: usize>(
 where
     Depth<N>: Network<N>,
 {
-    each_lane::<S, N>(planes, NEAR, |l| {
-        let v = Depth::<N>::gather(planes, l, |raw| S::key(raw, manner.flip));
+    each_lane::<S, N>(planes, manner.flip, NEAR, |l, v| {
         let sum = Depth::<N>::fold(v, Default::default(), |sum, x| x.add(sum));
         look.total.0[l] = S::Key::total(sum) + N as f64 * manner.offset;
     });
@@ -282,8 +284,7 @@ where
     Depth<N>: Network<N>,
 {
     let (mut min, mut max) = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
-    each_lane::<S, N>(planes, FAR, |l| {
-        let v = Depth::<N>::gather(planes, l, |raw| S::key(raw, manner.flip));
+    each_lane::<S, N>(planes, manner.flip, FAR, |l, v| {
         let sum = S::Key::total(Depth::<N>::fold(v, Default::default(), |sum, x| x.add(sum)));
         min[l] = Depth::<N>::fold(v, v[0], |m, x| if x < m { x } else { m });
         max[l] = Depth::<N>::fold(v, v[0], |m, x| if x > m { x } else { m });
@@ -299,7 +300,7 @@ where
 /// Middle ranks, extremes, and the spread about the median: the sum of squares, or with `MAD` the
 /// median distance.
 #[inline(always)]
-pub(crate) fn sorted<S: Source, const N: usize, const MAD: bool>(
+pub(crate) fn sorted<S: Source, const N: usize, const WIDTH: usize, const MAD: bool>(
     planes: &Samples<S::Raw, N>,
     manner: Manner,
     look: &mut Look<<S::Key as Key>::Work>,
@@ -307,30 +308,33 @@ pub(crate) fn sorted<S: Source, const N: usize, const MAD: bool>(
 where
     Depth<N>: Network<N>,
 {
-    let (mut low, mut high) = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
+    let (mut low, mut high) = (Row::filled(S::Key::LOWEST), Row::filled(S::Key::LOWEST));
     let (mut min, mut max) = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
     let mut spread = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
     let mut largest = [Default::default(); LANES];
     let (i, j) = middle(N);
-    each_lane::<S, N>(planes, FAR, |l| {
-        let v = Depth::<N>::gather(planes, l, |raw| S::key(raw, manner.flip));
-        let (v, most) = sort::<S::Key, N>(v);
+    each_lane::<S, N>(planes, manner.flip, FAR, |l, v| {
+        let (v, most) = sort::<S::Key, N, WIDTH>(v);
         largest[l] = most;
-        (low[l], high[l], min[l], max[l]) = (v[i], v[j], v[0], v[N - 1]);
+        (low.0[l], high.0[l], min[l], max[l]) = (v[i], v[j], v[0], v[N - 1]);
         (spread.0[l], spread.1[l]) = if MAD {
             S::Key::median::<N>(v, manner.lower)
         } else {
             S::Key::squares::<N>(v, manner.lower)
         };
+        if !S::Key::TOTAL && !MAD {
+            // A sum as good as that of the samples.
+            largest[l] = spread.0[l].magnitude();
+        }
     });
     for l in 0..LANES {
         let parts = (spread.0[l], spread.1[l]);
         look.spread.0[l] = if MAD { S::Key::median_of(parts) } else { S::Key::sum_of(parts) };
     }
     if N.is_multiple_of(2) {
-        values(&low, manner.offset, &mut look.low);
+        values(&low.0, manner.offset, &mut look.low);
     }
-    values(&high, manner.offset, &mut look.high);
+    values(&high.0, manner.offset, &mut look.high);
     values(&min, manner.offset, &mut look.extremes[0]);
     values(&max, manner.offset, &mut look.extremes[1]);
     odd::<S::Key>(&largest, &mut look.odd)

@@ -20,12 +20,21 @@ impl<K: Copy + PartialOrd> Order for K {
     }
 }
 
+/// How many vectors of so many bytes are held at a time.
+const fn registers(width: usize) -> usize {
+    if cfg!(target_arch = "x86_64") && width < 64 {
+        FEW
+    } else {
+        MANY
+    }
+}
+
 /// Straight-line code for `N` frames.
 pub(crate) trait Network<const N: usize> {
     /// Lane `l` of every frame, turned into something to sort.
     fn gather<R: Copy, K>(planes: &[&[R; LANES]; N], l: usize, key: impl Fn(R) -> K) -> [K; N];
-    /// In ascending order. Outputs that are not used cost nothing.
-    fn sort<K: Order>(v: [K; N]) -> [K; N];
+    /// In ascending order, by vectors of so many bytes. Outputs that are not used cost nothing.
+    fn sort<K: Order, const WIDTH: usize>(v: [K; N]) -> [K; N];
     /// Absent samples become +inf.
     fn pad<T: Work>(v: [T; N]) -> [T; N];
     /// Absent samples become +inf and -inf alternately: the median stays in the middle.
@@ -76,6 +85,7 @@ mod networks {
     include!(concat!(env!("OUT_DIR"), "/networks.rs"));
 }
 pub(crate) use networks::{every_chunk, every_deeper, every_depth, DEEPER, DEEPEST, SHALLOWEST};
+use networks::{FEW, MANY};
 
 /// The two ranks that hold the median of any number of samples among `n`, when absent ones are
 /// replaced alternately by the largest and the smallest value.

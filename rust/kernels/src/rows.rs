@@ -293,7 +293,7 @@ pub fn extremes<T: Work>(rows: &[Row<T>], w: usize, min: &mut Row<T>, max: &mut 
 
 /// The two middle ranks of `N` frames; absent samples count alternately as highest and lowest.
 #[inline(always)]
-pub fn middle_pair<T: Work, const N: usize>(
+pub fn middle_pair<T: Work, const N: usize, const WIDTH: usize>(
     rows: &[Row<T>],
     w: usize,
     absent: bool,
@@ -307,14 +307,14 @@ pub fn middle_pair<T: Work, const N: usize>(
     let (i, j) = middle(N);
     if absent {
         for l in 0..lanes(w) {
-            let sorted =
-                Depth::<N>::sort(Depth::<N>::balance(Depth::<N>::gather(&planes, l, |x| x)));
+            let v = Depth::<N>::balance(Depth::<N>::gather(&planes, l, |x| x));
+            let sorted = Depth::<N>::sort::<_, WIDTH>(v);
             low.0[l] = sorted[i];
             high.0[l] = sorted[j];
         }
     } else {
         for l in 0..lanes(w) {
-            let sorted = Depth::<N>::sort(Depth::<N>::gather(&planes, l, |x| x));
+            let sorted = Depth::<N>::sort::<_, WIDTH>(Depth::<N>::gather(&planes, l, |x| x));
             low.0[l] = sorted[i];
             high.0[l] = sorted[j];
         }
@@ -323,8 +323,11 @@ pub fn middle_pair<T: Work, const N: usize>(
 
 /// Sorts `N` frames; absent samples come last, as +inf.
 #[inline(always)]
-pub fn sort<T: Work, const N: usize>(rows: &[Row<T>], w: usize, out: &mut [Row<T>])
-where
+pub fn sort<T: Work, const N: usize, const WIDTH: usize>(
+    rows: &[Row<T>],
+    w: usize,
+    out: &mut [Row<T>],
+) where
     Depth<N>: Network<N>,
 {
     let (Ok(rows), Ok(out)) = (<&[Row<T>; N]>::try_from(rows), <&mut [Row<T>; N]>::try_from(out))
@@ -333,7 +336,7 @@ where
     };
     let planes = rows.each_ref().map(|row| &row.0);
     for l in 0..lanes(w) {
-        let sorted = Depth::<N>::sort(Depth::<N>::pad(Depth::<N>::gather(&planes, l, |x| x)));
-        Depth::<N>::scatter(sorted, out, l);
+        let v = Depth::<N>::pad(Depth::<N>::gather(&planes, l, |x| x));
+        Depth::<N>::scatter(Depth::<N>::sort::<_, WIDTH>(v), out, l);
     }
 }

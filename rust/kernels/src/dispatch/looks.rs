@@ -188,17 +188,18 @@ macro_rules! front {
 macro_rules! looks {
     ($module:ident, $level:ident, $feature:meta, $source:ident = $quick:ty) => {
         mod $module {
+            use super::super::width::$level as WIDTH;
             use super::*;
 
             /// What samples are read as where they are sorted.
             type Sortable<$source> = $quick;
             type SortKey<S> = <Sortable<S> as Source>::Key;
 
-            front!($feature, ranks, Sortable<T>, look::ranks::<Sortable<T>, N>);
+            front!($feature, ranks, Sortable<T>, look::ranks::<Sortable<T>, N, WIDTH>);
             front!($feature, total, T, look::total::<T, N>);
             front!($feature, moments, T, look::moments::<T, N>);
-            front!($feature, std, Sortable<T>, look::sorted::<Sortable<T>, N, false>);
-            front!($feature, mad, Sortable<T>, look::sorted::<Sortable<T>, N, true>);
+            front!($feature, std, Sortable<T>, look::sorted::<Sortable<T>, N, WIDTH, false>);
+            front!($feature, mad, Sortable<T>, look::sorted::<Sortable<T>, N, WIDTH, true>);
             #[$feature]
             unsafe fn totals<T: Source>(
                 planes: &[&[u8]],

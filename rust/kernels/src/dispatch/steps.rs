@@ -49,6 +49,7 @@ impl<K: Key> Steps<K> for Table<K> {
 macro_rules! steps {
     ($module:ident, $feature:meta) => {
         pub(super) mod $module {
+            use super::super::width::$module as WIDTH;
             use super::*;
 
             #[$feature]
@@ -56,7 +57,7 @@ macro_rules! steps {
             where
                 Depth<M>: Chunk<M>,
             {
-                deep::sort_chunks::<K, M>(room, first);
+                deep::sort_chunks::<K, M, WIDTH>(room, first);
             }
             #[$feature]
             unsafe fn join<K: Key, const M: usize>(room: &mut Room<K>, chunks: Range<usize>)

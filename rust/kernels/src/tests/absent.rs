@@ -90,3 +90,33 @@ fn the_median_is_that_of_the_samples_present() {
         }
     }
 }
+
+/// A sum that is not finite does not make samples absent.
+#[test]
+fn sums_may_overflow() {
+    let mut random = Random(0xb19);
+    let pixels = 128 * 3 + 5;
+    for frames in [3, 9, 17, 31] {
+        let shape = Shape::new(&[], pixels).unwrap();
+        let samples: Vec<Vec<f64>> = (0..frames)
+            .map(|_| (0..pixels).map(|_| f64::MAX / (2.0 + random.below(9) as f64)).collect())
+            .collect();
+        let bytes: Vec<Vec<u8>> =
+            samples.iter().map(|s| s.iter().flat_map(|x| x.to_ne_bytes()).collect()).collect();
+        let planes: Vec<Plane> = bytes
+            .iter()
+            .map(|bytes| Plane::new(View::contiguous(bytes, DType::F64, &shape).unwrap()))
+            .collect();
+        let mut n = vec![0_u16; pixels];
+        let mut image = vec![0.0_f64; pixels];
+        let mut outputs = Outputs::new();
+        outputs.push(Product::Image, Buffer::F64(&mut image)).unwrap();
+        outputs.push(Product::NUsed, Buffer::U16(&mut n)).unwrap();
+        combine(&planes, &shape, &Plan::new(Statistic::Median), outputs, Some(1)).unwrap();
+        for l in 0..pixels {
+            let mut column: Vec<f64> = samples.iter().map(|plane| plane[l]).collect();
+            column.sort_by(f64::total_cmp);
+            assert_eq!((image[l], n[l]), (column[frames / 2], frames as u16), "{frames}, {l}");
+        }
+    }
+}
