@@ -47,6 +47,7 @@ mod error;
 mod estimate;
 mod frames;
 mod grow;
+mod halves;
 mod job;
 mod load;
 mod look;

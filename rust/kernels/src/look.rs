@@ -82,8 +82,8 @@ pub(crate) struct Look<T> {
     /// The sum of (x - c)^2, of integers perhaps less, or the median of |x - c|, in the precision of
     /// the workspace, where c is as near to the center.
     pub spread: Row<T>,
-    /// 1 for the lanes that have a NaN or infinite sample: nothing else is known of these. Only
-    /// written where there are any.
+    /// 1 for the lanes that have a NaN or infinite sample: nothing else is known of these. Looks add
+    /// to it.
     pub odd: Row<u8>,
     /// 1 for those of which the middle ranks are known nevertheless: all other samples are finite
     /// and below the only one that is not.
@@ -145,11 +145,11 @@ pub(crate) fn lanes<'a, S: Source, const N: usize>(
 /// they arrive too late. The less is done with a line, the nearer the best distance (measured).
 const NEAR: usize = 64;
 /// See `NEAR`.
-const FAR: usize = 256;
+pub(crate) const FAR: usize = 256;
 
 /// Calls `work` for every lane, line by line of the planes, which are fetched `ahead`.
 #[inline(always)]
-fn each_lane<S: Source, const N: usize>(
+pub(crate) fn each_lane<S: Source, const N: usize>(
     planes: &Samples<S::Raw, N>,
     ahead: usize,
     mut work: impl FnMut(usize),
@@ -181,14 +181,14 @@ pub(crate) fn odd<K: Key>(largest: &[K::Magnitude; LANES], odd: &mut Row<u8>) ->
         return false;
     }
     for l in 0..LANES {
-        odd.0[l] = u8::from(!K::is_real(largest[l]));
+        odd.0[l] |= u8::from(!K::is_real(largest[l]));
     }
     true
 }
 
 /// The keys in ascending order, and the largest magnitude.
 #[inline(always)]
-fn sort<K: Key, const N: usize>(v: [K; N]) -> ([K; N], K::Magnitude)
+pub(crate) fn sort<K: Key, const N: usize>(v: [K; N]) -> ([K; N], K::Magnitude)
 where
     Depth<N>: Network<N>,
 {
@@ -266,7 +266,7 @@ pub(crate) fn unsound(total: &Row<f64>, odd: &mut Row<u8>) -> bool {
         return false;
     }
     for l in 0..LANES {
-        odd.0[l] = u8::from(!total.0[l].is_finite());
+        odd.0[l] |= u8::from(!total.0[l].is_finite());
     }
     true
 }

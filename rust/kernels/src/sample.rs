@@ -318,6 +318,8 @@ pub trait Key: Copy + PartialOrd + 'static {
     fn add(self, sum: Self::Sum) -> Self::Sum;
     /// The sum as a number.
     fn total(sum: Self::Sum) -> f64;
+    /// The sum that is this number.
+    fn sum(total: f64) -> Self::Sum;
 }
 
 macro_rules! float_key {
@@ -365,6 +367,10 @@ macro_rules! float_key {
             #[inline(always)]
             fn total(sum: f64) -> f64 {
                 sum
+            }
+            #[inline(always)]
+            fn sum(total: f64) -> f64 {
+                total
             }
         }
     };
@@ -428,6 +434,10 @@ impl Key for Ordered {
     fn total(sum: f64) -> f64 {
         sum
     }
+    #[inline(always)]
+    fn sum(total: f64) -> f64 {
+        total
+    }
 }
 
 impl Key for i16 {
@@ -470,6 +480,10 @@ impl Key for i16 {
     #[inline(always)]
     fn total(sum: i32) -> f64 {
         f64::from(sum)
+    }
+    #[inline(always)]
+    fn sum(total: f64) -> i32 {
+        total as i32
     }
 }
 
