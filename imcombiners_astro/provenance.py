@@ -250,7 +250,7 @@ def describe(value):
         if value.size > _MOST_NUMBERS or value.ndim > 1:
             span = ""
             if value.size and value.dtype.kind in "biuf":
-                span = f", {np.nanmin(value):.7g} to {np.nanmax(value):.7g}"
+                span = f", {value.min():.7g} to {value.max():.7g}"
             return f"array of shape {value.shape}{span}"
         return f"[{', '.join(map(str, value.tolist()))}]"
     if isinstance(value, list | tuple):
