@@ -153,6 +153,10 @@ class MemoryStore:
             for p in products
         }
 
+    def keeps(self, name):
+        """Whether a product is kept."""
+        return name in self._products
+
     def room(self, name, piece):
         """
         Give an array for what the kernel writes.

@@ -447,7 +447,8 @@ impl<'a, T: Work> Direct<'a, T> {
             | Product::NRejectedHigh
             | Product::MaskRej
             | Product::MaskThresh
-            | Product::SampleFlags => {
+            | Product::SampleFlags
+            | Product::SampleSides => {
                 if !zeroed {
                     buffer.fill(at, len, 0);
                 }

@@ -244,9 +244,10 @@ operations! {
     fn absent(row: &Row<T>, out: &mut Row<u8>);
     /// Counts absent samples of one frame.
     fn count_absent(row: &Row<T>, w: usize) -> u32;
-    /// Counts dropped samples of one frame: those below a line, and all.
-    fn count_dropped(before: &Row<T>, after: &Row<T>, skip: &Row<u8>, line: &Row<f64>,
-        below: &mut Row<u32>) -> (u32, u32);
+    /// Notes the sides of samples outside bounds.
+    fn mark_sides(rows: &[Row<T>], w: usize, low: &Row<T>, high: &Row<T>, sides: &mut [Row<u8>]);
+    /// Counts the sides noted of every frame.
+    fn count_sides(sides: &[Row<u8>], len: usize, low: &mut [u64], high: &mut [u64]);
     /// Drops samples outside bounds; returns whether there were any.
     fn drop_outside(rows: &mut [Row<T>], w: usize, low: &Row<T>, high: &Row<T>) -> bool;
     /// Adds the numbers of samples outside bounds.
