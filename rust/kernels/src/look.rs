@@ -310,8 +310,8 @@ where
     let (mut min, mut max) = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
     let mut next = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
     // Vectors of a loop are as short as its largest numbers make them: where these are the sums,
-    // they are in a loop of their own.
-    let apart = size_of::<<S::Key as Key>::Sum>() > size_of::<<S::Key as Key>::Work>();
+    // they are in a loop of their own. Few samples are not worth a copy.
+    let apart = N > 8 && size_of::<<S::Key as Key>::Sum>() > size_of::<<S::Key as Key>::Work>();
     let mut samples = std::mem::take(&mut look.samples);
     samples.resize(N, Row::filled(Work::ZERO));
     let Ok(rows) = <&mut [Row<_>; N]>::try_from(&mut samples[..]) else { return true };

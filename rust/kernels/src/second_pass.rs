@@ -49,7 +49,9 @@ impl SecondPass {
         let rest = frames.saturating_sub(1);
         let free = 4 * ddof <= 3 * rest && clip.nkeep <= rest && clip.min_samples <= rest;
         let passes = clip.maxiters.is_none_or(|most| most > 1);
-        let judged = told && free && passes && clip.maxrej != Some(0);
+        // A sample of few is hardly that far away, as the spread is then its own (Samuelson 1968).
+        let likely = 2.0 * clip.low.min(clip.high).powi(2) < frames as f64;
+        let judged = likely && told && free && passes && clip.maxrej != Some(0);
         ((4..=DEEPEST).contains(&frames) && judged).then_some(Self {
             frames,
             center: clip.center,
