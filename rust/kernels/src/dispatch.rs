@@ -15,10 +15,12 @@ use std::sync::OnceLock;
 
 use crate::deep;
 use crate::error::{Error, Result};
+use crate::look::Look;
 use crate::order::{every_depth, Depth, Network, DEEPEST};
 use crate::passes::{Limits, Scatter, Span};
 use crate::plan::Statistic;
 use crate::sample::{DType, Rooms, Row, Work};
+use crate::second_pass::SecondPass;
 use crate::variances::{Detector, Form};
 
 pub(crate) use looks::{double_looks, single_looks, Looks, Sight};
@@ -94,6 +96,7 @@ mod bodies {
     pub use crate::marks::*;
     pub use crate::passes::*;
     pub use crate::rows::*;
+    pub use crate::second_pass::second_pass;
     pub use crate::variances::*;
 }
 
@@ -288,6 +291,9 @@ operations! {
     /// Marks lanes where some sample may be outside.
     fn beyond(center: &Row<f64>, extremes: &[Row<T>; 2], spread: &Row<T>, root: bool,
         factor: f64, limits: (f64, f64), offset: f64, equal_is_inside: bool, marks: &mut Row<u8>);
+    /// Settles lanes that lose one sample.
+    fn second_pass(look: &mut Look<T>, pass: &SecondPass, center: &mut Row<f64>,
+        n: &mut Row<u32>, marks: &mut Row<u8>);
     /// Marks lanes where distances from the center may be rounded.
     fn inexact(center: &Row<f64>, extremes: &[Row<T>; 2], marks: &mut Row<u8>);
     /// Marks lanes that cannot be judged or have too few samples.
