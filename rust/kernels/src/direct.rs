@@ -11,6 +11,7 @@ use crate::plan::{
 };
 use crate::plane::Plane;
 use crate::sample::{DType, Row, Work, LANES};
+use crate::second_pass::SecondPass;
 use crate::statistic::{self, Combined};
 
 /// Frames of which all planes are read side by side: what is in work of so many has its places in
@@ -36,6 +37,8 @@ pub(crate) struct Direct<'a, T: Work> {
     halved: bool,
     /// Whether lanes that lack one sample are as well told as others.
     spares: bool,
+    /// How to settle lanes that lose one sample, if a look can.
+    second: Option<SecondPass>,
 }
 
 /// What is known of a block after a look.
@@ -165,12 +168,16 @@ impl<'a, T: Work> Direct<'a, T> {
             && sights[..] == [Sight::Ranks]
             && plan.uncertainty.is_none()
             && outputs.are_only(Product::Image);
+        let second = clip
+            .filter(|_| plan.uncertainty.is_none() && outputs.are_only(Product::Image))
+            .and_then(|clip| SecondPass::new(clip, plan.statistic, frames))
+            .map(|pass| SecondPass { offset, integers: dtype.is_integer(), ..pass });
         let with_std = clip.is_some() && outputs.wants(Product::Std);
         let with_mad = plan.uncertainty == Some(Uncertainty::MadError)
             || with_std && sights.contains(&Sight::Mad);
         Some(Self {
             looks,
-            manner: Manner { flip, offset, lower },
+            manner: Manner { flip, offset, lower, again: second.is_some() },
             sights,
             plan,
             clip,
@@ -181,6 +188,7 @@ impl<'a, T: Work> Direct<'a, T> {
             staged,
             halved,
             spares,
+            second,
         })
     }
 
@@ -240,6 +248,9 @@ impl<'a, T: Work> Direct<'a, T> {
                 seen.combined.n.0[l] = self.frames as u32 - u32::from(lone);
                 seen.absent.0[l] ^= lone;
             }
+        }
+        if self.second.is_some() {
+            seen.combined.n = Row::filled(self.frames as u32);
         }
         if let Some(clip) = self.clip {
             self.center(clip.center, kit, look, &seen.combined.n, &mut seen.center);
@@ -380,6 +391,7 @@ impl<'a, T: Work> Direct<'a, T> {
         seen: &mut Seen,
     ) {
         let Seen { combined: Combined { n, .. }, center, std, marks, .. } = seen;
+        let n = &mut *n;
         let (mut down, mut up) = (None, None);
         match &clip.rule {
             Rule::Scatter { spread, .. } => {
@@ -400,6 +412,9 @@ impl<'a, T: Work> Direct<'a, T> {
                     clip.center != Center::Mean || self.plan.single,
                     marks,
                 );
+                if let Some(pass) = &self.second {
+                    kit.ops.second_pass(look, pass, center, n, marks);
+                }
                 if self.with_std {
                     match spread {
                         Spread::Std { ddof } => self.std(center, *ddof, bytes, kit, look, n, std),
@@ -446,7 +461,8 @@ impl<'a, T: Work> Direct<'a, T> {
             | Product::NRejectedHigh
             | Product::MaskRej
             | Product::MaskThresh
-            | Product::SampleFlags => {
+            | Product::SampleFlags
+            | Product::SampleSides => {
                 if !zeroed {
                     buffer.fill(at, len, 0);
                 }

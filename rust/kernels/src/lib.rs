@@ -64,6 +64,7 @@ mod propagate;
 mod reject;
 mod rows;
 pub mod sample;
+mod second_pass;
 mod statistic;
 mod steps;
 #[cfg(test)]
