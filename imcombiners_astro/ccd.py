@@ -207,8 +207,7 @@ def _store(task, shown, output):
         )
     can_stream = output is not None and output.can_stream
     if needed <= limit or (not can_stream and needed <= _SMALL_NBYTES):
-        task.leave_mask()
-        return nullcontext(MemoryStore(task.products, task.shape, n_frames))
+        return nullcontext(MemoryStore(task.lean_products, task.shape, n_frames))
     if not can_stream:
         advice = "Give output_file=, to which it is then written strip by strip,"
         if output is not None:

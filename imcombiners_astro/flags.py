@@ -63,6 +63,9 @@ class SampleFlags(IntFlag):
     """Rejected, then put back not to reject too many."""
 
 
+# Side at which a sample was rejected.
+LOW, HIGH = np.uint8(1), np.uint8(2)
+
 NOT_USED = np.uint8(
     SampleFlags.INPUT_MASK
     | SampleFlags.NONFINITE

@@ -166,30 +166,6 @@ class Piece(NamedTuple):
             for plane, place in zip(planes, self.places, strict=True)
         ]
 
-    def at(self, k, pixels):
-        """
-        Return raw values of frame `k`.
-
-        Parameters
-        ----------
-        k : int
-            The frame.
-        pixels : int `~numpy.ndarray` (n,)
-            Pixels of the flattened piece.
-
-        Returns
-        -------
-        values : `~numpy.ndarray` (m,)
-            Those of the pixels that it covers.
-        covered : bool `~numpy.ndarray` (n,) or None
-            Which m of them it covers; None: all.
-        """
-        rows, columns = np.divmod(pixels, self.shape[1])
-        plane, covered = self.pixels[k], None
-        if self.places is not None:
-            rows, columns, covered = self.places[k].own(rows, columns, plane.shape)
-        return plane[rows, columns], covered
-
     def inner(self):
         """Return the piece without neighbours."""
         if self.core is None:

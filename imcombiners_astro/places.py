@@ -96,34 +96,6 @@ class Place(NamedTuple):
         """Return the place in the transposed piece; rows must follow each other."""
         return Place(self.shape[::-1], self.column, self.row)
 
-    def own(self, rows, columns, shape):
-        """
-        Find pixels of the piece in the plane.
-
-        Parameters
-        ----------
-        rows, columns : int `~numpy.ndarray` (n,)
-            Pixels of the piece.
-        shape : (int, int)
-            Shape of the plane.
-
-        Returns
-        -------
-        rows, columns : int `~numpy.ndarray` (m,)
-            Those in the plane.
-        covered : bool `~numpy.ndarray` (n,)
-            Which m of the pixels these are.
-        """
-        if isinstance(self.row, np.ndarray):
-            found = np.searchsorted(self.row, rows)
-            there = np.append(self.row, -1)[found] == rows
-        else:
-            found = rows - self.row
-            there = (found >= 0) & (found < shape[0])
-        columns = columns - self.column
-        covered = there & (columns >= 0) & (columns < shape[1])
-        return found[covered], columns[covered], covered
-
 
 def _cut(first, n, full, core):
     """Cut one axis: where the plane then begins, its part, and the size of the rest."""

@@ -243,8 +243,9 @@ def combine_planes(
         "n_rejected_low", "n_rejected_high" (uint16), "mask" (bool), "nit",
         "output_flags" (uint8), "dq" (uint32; all bits of the flags of the
         samples used). Of shape ``(N, *shape)``: "mask_rej",
-        "mask_thresh" (bool), "sample_flags" (uint8); of these it is enough that every
-        plane is contiguous. Of shape ``(N,)``, int64: "frame_used",
+        "mask_thresh" (bool), "sample_flags" and "sample_sides" (uint8; the side at
+        which a sample was rejected: 1 low, 2 high, 0 neither); of these it is enough
+        that every plane is contiguous. Of shape ``(N,)``, int64: "frame_used",
         "frame_rejected_low", "frame_rejected_high" (samples of every frame), and
         "frame_negative", which is 1 where any of the ``variances`` read is negative.
     masks : bool `~numpy.ndarray` (N, *shape) or ``shape``, or sequence, optional

@@ -17,6 +17,11 @@ __all__ = [
     "total_nbytes",
 ]
 
+# NumPy asks for huge pages for arrays of at least 4 MiB, but they begin anywhere: up to
+# 2 MiB at their ends then come in pages of 4 KiB, one at every first touch, which took
+# as long as all the others. What is not touched takes no memory.
+_LARGE, _HUGE_PAGE = 1 << 22, 1 << 21
+
 
 class Product(NamedTuple):
     """
@@ -67,10 +72,17 @@ def blank_array(shape, dtype):
     -------
     `~numpy.ndarray`
         Of zeros, if they are not floats: where nothing happens to a sample the kernel
-        then need not write any (``zeroed`` of `combine_planes`).
+        then need not write any (``zeroed`` of `combine_planes`). A large one begins
+        where a huge page of the memory does.
     """
-    is_float = np.dtype(dtype).kind == "f"
-    return np.empty(shape, dtype) if is_float else np.zeros(shape, dtype)
+    dtype = np.dtype(dtype)
+    make = np.empty if dtype.kind == "f" else np.zeros
+    nbytes = int(np.prod(shape)) * dtype.itemsize
+    if nbytes < _LARGE:
+        return make(shape, dtype)
+    room = make(nbytes + _HUGE_PAGE, np.uint8)
+    first = -room.ctypes.data % _HUGE_PAGE
+    return room[first : first + nbytes].view(dtype).reshape(shape)
 
 
 def of_type(values, dtype, argument):
@@ -152,6 +164,10 @@ class MemoryStore:
             )
             for p in products
         }
+
+    def keeps(self, name):
+        """Whether a product is kept."""
+        return name in self._products
 
     def room(self, name, piece):
         """

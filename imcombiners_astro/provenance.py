@@ -27,6 +27,8 @@ from imcombiners_astro.obstimes import header_times, set_times
 
 __all__ = ["describe", "frames_table", "write_header"]
 
+_VERSION = version(__package__)
+
 _POLICIES = {"keep": None, "sum": np.sum, "mean": np.mean}
 
 # IMCMBnnn has room for three digits.
@@ -126,7 +128,7 @@ def write_header(
     if policy != "keep":
         times = exposures(frames, f"exposure={exposure!r}")
         time = float(_POLICIES[policy](times))
-    lines = [f"imcombiners_astro {version(__package__)}: {len(frames)} images combined"]
+    lines = [f"imcombiners_astro {_VERSION}: {len(frames)} images combined"]
     lines += _texts(options)
     lines += _normalization_lines(normalization) + _noise_lines(noise)
 
@@ -250,7 +252,7 @@ def describe(value):
         if value.size > _MOST_NUMBERS or value.ndim > 1:
             span = ""
             if value.size and value.dtype.kind in "biuf":
-                span = f", {np.nanmin(value):.7g} to {np.nanmax(value):.7g}"
+                span = f", {value.min():.7g} to {value.max():.7g}"
             return f"array of shape {value.shape}{span}"
         return f"[{', '.join(map(str, value.tolist()))}]"
     if isinstance(value, list | tuple):

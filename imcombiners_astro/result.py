@@ -123,7 +123,9 @@ class CombinedCCDData(CCDData):
 
     *``mask_rej``* of a combination with ``diagnostics="full"`` in memory is made of
     ``sample_flags`` when it is first used; most never use it, and it takes as much
-    memory as the flags.
+    memory as the flags. To change flags in place and keep the mask of the combination,
+    use ``mask_rej`` first: what is changed in them before shows in it. Setting
+    ``sample_flags`` to another array leaves the mask as it was.
 
     ``write`` puts each diagnostic in a FITS extension, and the file appears only when
     it is complete; ``CombinedCCDData.read`` brings all back, ``CCDData.read`` the image

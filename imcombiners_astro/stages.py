@@ -31,6 +31,8 @@ class Past:
         As the products of `combine_planes`.
     n_rejected_low, n_rejected_high : uint16 `~numpy.ndarray` (rows, columns)
         Without what growth has rejected.
+    sample_sides : uint8 `~numpy.ndarray` (N, rows, columns) or None
+        At which side a sample was rejected, if that is to be told.
     std : `~numpy.ndarray` (rows, columns) or None
         Spread of the latest clipping.
     low, upp : `~numpy.ndarray` (rows, columns) or None
@@ -42,6 +44,7 @@ class Past:
     nit: np.ndarray
     n_rejected_low: np.ndarray
     n_rejected_high: np.ndarray
+    sample_sides: np.ndarray | None = None
     std: np.ndarray | None = None
     low: np.ndarray | None = None
     upp: np.ndarray | None = None
@@ -56,6 +59,8 @@ class Past:
         self.nit[...] = np.minimum(passes, 255)
         self.n_rejected_low += found["n_rejected_low"]
         self.n_rejected_high += found["n_rejected_high"]
+        if "sample_sides" in found:  # the last call counts them itself
+            self.sample_sides |= found["sample_sides"]
         self.keep_limits(found, stage)
 
     def keep_limits(self, found, stage):
@@ -76,7 +81,7 @@ class Past:
         )
 
 
-def run_stages(piece, stages, transform, image_shape, dtype, n_threads):
+def run_stages(piece, stages, transform, image_shape, dtype, n_threads, with_sides):
     """
     Reject stage by stage, growing after each.
 
@@ -94,6 +99,8 @@ def run_stages(piece, stages, transform, image_shape, dtype, n_threads):
         Type of spreads and limits.
     n_threads : int or None
         Threads.
+    with_sides : bool
+        Whether the sides are to be told.
 
     Returns
     -------
@@ -104,7 +111,7 @@ def run_stages(piece, stages, transform, image_shape, dtype, n_threads):
     """
     past, core = None, piece.core
     for stage in stages:
-        found = _run(piece, stage.plan, transform, dtype, n_threads)
+        found = _run(piece, stage.plan, transform, dtype, n_threads, with_sides)
         flags = found["sample_flags"]
         unused = mark_unused(flags)
         if stage.radius:
@@ -121,6 +128,7 @@ def run_stages(piece, stages, transform, image_shape, dtype, n_threads):
             names = ("sample_flags", "output_flags", "nit")
             names += ("n_rejected_low", "n_rejected_high")
             past = Past(**{name: found[name] for name in names})
+            past.sample_sides = found.get("sample_sides")
             past.keep_limits(found, stage)
         else:
             past.add(found, stage)
@@ -130,10 +138,12 @@ def run_stages(piece, stages, transform, image_shape, dtype, n_threads):
     return piece.inner(), past
 
 
-def _run(piece, plan, transform, dtype, n_threads):
+def _run(piece, plan, transform, dtype, n_threads, with_sides):
     """Return all that the kernel tells about a rejection."""
     cube = (len(piece.pixels), *piece.shape)
     outputs = {"sample_flags": np.empty(cube, np.uint8)}
+    if with_sides:
+        outputs["sample_sides"] = np.empty(cube, np.uint8)
     for name, kind in (
         ("output_flags", np.uint8),
         ("nit", np.uint8),

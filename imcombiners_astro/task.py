@@ -158,7 +158,6 @@ class Task:
                     or options.clips_by_call
                     or inputs.thresholds is not None
                 ),
-                n_threads=options.n_threads,
                 workers=workers,
             )
         self.products = self._products(kind, image)
@@ -196,11 +195,12 @@ class Task:
             found += self.record.products(work)
         return found
 
-    def leave_mask(self):
-        """Leave out ``mask_rej``, if it follows from the flags of the samples."""
-        if self.record is not None and self.record.level == "full":
-            self.record.with_mask = False
-            self.products = [p for p in self.products if p.name != "mask_rej"]
+    @property
+    def lean_products(self):
+        """The products without ``mask_rej``, if it follows from those."""
+        if self.record is None or self.record.level != "full":
+            return self.products
+        return [p for p in self.products if p.name != "mask_rej"]
 
     @property
     def gives_flags(self):
@@ -209,9 +209,16 @@ class Task:
 
     @property
     def nbytes(self):
-        """Bytes of the result."""
+        """Bytes of the result in memory."""
         n_frames = len(self.inputs.frames)
-        return total_nbytes(self.products, prod(self.shape), n_frames)
+        return total_nbytes(self.lean_products, prod(self.shape), n_frames)
+
+    @property
+    def past_nbytes(self):
+        """Bytes that a sample takes beside its value, where rejections grow."""
+        if not self.plans.stages:
+            return 0
+        return 5 if self.record is None else 7
 
     def least_nbytes(self, in_memory):
         """
@@ -245,8 +252,8 @@ class Task:
         Parameters
         ----------
         store : MemoryStore
-            Or another thing with its methods ``room`` and ``keep``, where the products
-            are kept.
+            Or another thing with its methods ``keeps``, ``room`` and ``keep``, where
+            the products are kept.
         in_memory : bool, optional
             Whether this is in memory.
         """
@@ -284,8 +291,7 @@ class Task:
             nbytes += 8 * max(row, 1)
         if self.record is not None and not (in_memory and self.record.by_kernel):
             nbytes += 2 * row
-        if self.plans.stages:
-            nbytes += 5 * row
+        nbytes += self.past_nbytes * row
         if not in_memory:
             # What the kernel writes, what becomes of it, and that in other bytes.
             maps = [product for product in self.products if not product.is_cube]
@@ -297,6 +303,9 @@ class Task:
         """Combine one piece into its place in a store."""
         options, transform, past = self.options, self.inputs.transform, None
         masks = piece.inner().masks
+        if piece.variances is not None and (self.plans.stages or options.clips_by_call):
+            # Before any work; else the kernel finds them in passing.
+            piece.inner().check_errors(np.ones(len(piece.pixels)), masks)
         if self.plans.stages:
             piece, past = run_stages(
                 piece,
@@ -305,6 +314,7 @@ class Task:
                 self.shape,
                 self.stack_dtype,
                 options.n_threads,
+                with_sides=self.record is not None,
             )
         outputs = self._outputs(piece, store)
         stack = called = None
@@ -331,13 +341,12 @@ class Task:
         self._finish_uncertainty(piece, outputs, stack, store)
         self._check_integer(outputs["mask"])
         if self.record is not None:
-            self.record.complete(
-                piece, outputs, past, called, self.plans, transform, store
-            )
+            self.record.complete(piece, outputs, past, called, self.plans, store)
         if self.tally is not None:
             self._count(piece, outputs, past, called)
         for product in self.products:
-            store.keep(product.name, piece, outputs[product.name])
+            if store.keeps(product.name):
+                store.keep(product.name, piece, outputs[product.name])
 
     def _outputs(self, piece, store):
         """Return what the kernel is to write for a piece."""

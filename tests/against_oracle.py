@@ -59,7 +59,7 @@ def run_kernel(case, names, n_threads=None, zeroed=False):
     types = oracle.output_types(case.output_dtype, dq=case.flags is not None)
     for name, dtype in types.items():
         if name in names:
-            cube = name in ("mask_rej", "mask_thresh", "sample_flags")
+            cube = name in oracle.CUBES
             shape = (len(case.pixels), *case.shape) if cube else case.shape
             before = 0 if zeroed and dtype.kind != "f" else 77
             outputs[name] = np.full(shape, before, dtype)

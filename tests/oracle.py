@@ -29,7 +29,9 @@ from dataclasses import dataclass
 import numpy as np
 from oracle_reject import (
     ALGORITHM,
+    HIGH,
     INPUT_MASK,
+    LOW,
     MAXITERS,
     MAXREJ,
     NKEEP,
@@ -55,7 +57,10 @@ from oracle_statistics import (
 
 __all__ = [
     "ALGORITHM",
+    "CUBES",
+    "HIGH",
     "INPUT_MASK",
+    "LOW",
     "MAD_TO_STD",
     "MAXITERS",
     "MAXREJ",
@@ -137,7 +142,7 @@ class Column:
         self.survivors = self.available = self.without(flags)
         self.spoiled = any(flag & NONFINITE for flag in flags)
         self.verdicts = []
-        self.n_low = self.n_high = 0
+        self.side = [0 for _ in frames]
 
     def without(self, flags):
         """The frames without any of the flags."""
@@ -153,8 +158,10 @@ class Column:
         column = Seen(self.seen, self.spoiled, pooled)
         verdict = STEPS[name](column, self.judged, **options)
         self.verdicts.append(verdict)
-        self.n_low += len([k for k in verdict.low if k in self.survivors])
-        self.n_high += len([k for k in verdict.high if k in self.survivors])
+        for side, frames in ((LOW, verdict.low), (HIGH, verdict.high)):
+            for k in frames:
+                if k in self.survivors:  # else an independent step went before
+                    self.side[k] = side
         gone = set(verdict.low + verdict.high)
         self.survivors = [k for k in self.survivors if k not in gone]
         for k in verdict.restored:
@@ -169,7 +176,6 @@ class Column:
         for k in self.survivors:
             if not math.isfinite(self.used[k]):
                 flags[k] |= NONFINITE
-        low_side, high_side = self.sides()
         survivors = [k for k in self.survivors if math.isfinite(self.used[k])]
 
         x = [self.used[k] for k in survivors]
@@ -204,29 +210,13 @@ class Column:
             "std": std,
             "nit": min(nit, 255),
             "output_flags": output_flags,
-            "n_rejected_low": self.n_low,
-            "n_rejected_high": self.n_high,
+            "n_rejected_low": self.side.count(LOW),
+            "n_rejected_high": self.side.count(HIGH),
+            "sample_sides": self.side,
             "frame_used": [k in survivors for k in self.frames],
-            "frame_rejected_low": [k in low_side for k in self.frames],
-            "frame_rejected_high": [k in high_side for k in self.frames],
+            "frame_rejected_low": [side == LOW for side in self.side],
+            "frame_rejected_high": [side == HIGH for side in self.side],
         }
-
-    def sides(self):
-        """Frames that are rejected below, and above, as the numbers of both say.
-
-        Where there are some on both sides, those are low that are nearer to the
-        smallest sample left than to the largest; if that is not their number, so many
-        of the smallest are.
-        """
-        gone = [k for k in self.available if k not in self.survivors]
-        low = gone if self.n_low else []
-        if self.n_low and self.n_high:
-            left = [self.seen[k] for k in self.survivors] or [math.nan]
-            middle = 0.5 * min(left) + 0.5 * max(left)
-            low = [k for k in gone if self.seen[k] < middle]
-            if len(low) != self.n_low:
-                low = sorted(gone, key=lambda k: (self.seen[k], k))[: self.n_low]
-        return low, [k for k in gone if k not in low]
 
     def uncertainty(self, x, weights, image, survivors):
         """Uncertainty of the image, made of the survivors with these weights."""
@@ -423,7 +413,7 @@ def combine(
 
     outputs = {}
     for name, dtype in output_types(output_dtype, dq=flags is not None).items():
-        cube = name in ("mask_rej", "mask_thresh", "sample_flags")
+        cube = name in CUBES
         full_shape = (n_frames, *shape) if cube else shape
         values = [column[name] for column in columns]
         if cube:
@@ -438,6 +428,9 @@ def combine(
     outputs["frame_negative"] = np.array(negative, dtype=np.int64)
     return outputs
 
+
+#: Outputs with a value per sample.
+CUBES = ("mask_rej", "mask_thresh", "sample_flags", "sample_sides")
 
 #: Outputs with a number per frame, of type int64.
 PER_FRAME = (
@@ -458,6 +451,7 @@ def output_types(real="f8", dq=False):
         "mask_rej": np.dtype(bool),
         "mask_thresh": np.dtype(bool),
         "sample_flags": np.dtype("u1"),
+        "sample_sides": np.dtype("u1"),
         "low": np.dtype(real),
         "upp": np.dtype(real),
         "std": np.dtype(real),

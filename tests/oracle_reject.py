@@ -30,6 +30,8 @@ PREMASKED, MAXITERS, NKEEP, MAXREJ = 1, 2, 4, 8
 # Bits of the sample flags (one byte per sample).
 INPUT_MASK, NONFINITE, THRESHOLD, ALGORITHM = 1, 2, 4, 8
 RESTORED_NKEEP, RESTORED_MAXREJ = 64, 128
+# Where a sample was when it was rejected.
+LOW, HIGH = 1, 2
 
 
 @dataclass

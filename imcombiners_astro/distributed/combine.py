@@ -228,8 +228,7 @@ def _more_nbytes(task):
     nbytes = total_nbytes(task.products, 1, n_frames)
     if task.record is not None:
         nbytes += n_frames
-    if task.plans.stages:
-        nbytes += 5 * n_frames
+    nbytes += task.past_nbytes * n_frames
     if options.clips_by_call or options.uncertainty_function is not None:
         nbytes += 32 * n_frames
     return nbytes + sum(16 for frame in frames if frame.unit_factor != 1)

@@ -26,6 +26,7 @@ from imcombiners_astro.files.fits import opened_frames
 from imcombiners_astro.files.inputs import expand_inputs
 from imcombiners_astro.files.paths import is_url
 from imcombiners_astro.strip import fold
+from imcombiners_astro.variances import are_readable
 
 __all__ = ["ArraySource", "FileSource", "source_of"]
 
@@ -275,17 +276,24 @@ class ArraySource:
 
     def sample_nbytes(self):
         """Bytes of all samples of a pixel, with what belongs to them."""
-        nbytes = 8 * self.n_frames * self.wanted["want_uncertainty"]  # where converted
-        for stack in self.stacks:
-            if isinstance(stack, list):
-                nbytes += sum(one.dtype.itemsize for one in stack if one is not None)
-            elif stack is not None:
-                nbytes += self.n_frames * stack.dtype.itemsize
+        dtypes = [_dtypes(stack, self.n_frames) for stack in self.stacks]
+        nbytes = sum(dtype.itemsize for each in dtypes for dtype in each)
+        if self.wanted["want_uncertainty"]:
+            # Errors that the kernel does not read are converted.
+            errors = [np.empty(1, dtype) for dtype in dtypes[2]]
+            nbytes += 8 * sum(not are_readable(one) for one in errors)
         return nbytes
 
     def part(self, inputs, options, image):
         """Return what combines a chunk."""
         return ArrayPart(inputs, options, image, self.given, self.factors, self.wanted)
+
+
+def _dtypes(stack, n_frames):
+    """Return the types of what the images have of one kind."""
+    if isinstance(stack, list):
+        return [one.dtype for one in stack if one is not None]
+    return [] if stack is None else [stack.dtype] * n_frames
 
 
 def _as_dask(array, shape):

@@ -166,6 +166,10 @@ class FileStore:
             disk.file.close()
         self._replacement.close()
 
+    def keeps(self, name):
+        """Whether a product is kept."""
+        return name in self._products
+
     def room(self, name, piece):
         """Give an array for what the kernel writes; see `MemoryStore`."""
         product = self._products[name]

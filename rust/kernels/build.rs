@@ -9,10 +9,6 @@ use std::{env, fs};
 /// The deepest stack with a straight-line network; deeper ones are cut into chunks.
 const DEEPEST: usize = 32;
 
-/// Depths with a network for up to as many frames, for the median alone: there it is quicker than
-/// chunks.
-const DEEPER: [usize; 8] = [36, 40, 44, 48, 52, 56, 60, 64];
-
 /// The shallowest chunk: there are two at least.
 const SHALLOWEST: usize = DEEPEST / 2 + 1;
 
@@ -85,7 +81,7 @@ fn list(n: usize, separator: &str, item: impl Fn(usize) -> String) -> String {
 
 fn main() {
     let mut text = String::new();
-    for n in (1..=DEEPEST).chain(DEEPER) {
+    for n in 1..=DEEPEST {
         let names = list(n, ", ", |i| format!("v{i}"));
         let [few, many] = [FEW, MANY].map(|registers| code(merge_exchange(n, 0, 1, registers)));
         writeln!(
@@ -118,7 +114,7 @@ fn main() {
         {short_spans} a
     }}
     #[inline(always)]
-    fn scatter<T: Work>(v: [T; {n}], rows: &mut [Row<T>; {n}], l: usize) {{ {scatter} }}
+    fn scatter<K: Copy>(v: [K; {n}], rows: &mut [Row<K>; {n}], l: usize) {{ {scatter} }}
 }}",
             gather = list(n, ", ", |i| format!("key(planes[{i}][l])")),
             pad = list(n, ", ", |i| format!("present_or(v[{i}], T::INFINITY)")),
@@ -163,7 +159,8 @@ fn main() {
         .expect("writing to a string");
     }
     let sizes = list(DEEPEST, ", ", |i| format!("$($f)+::<T, {}>", i + 1));
-    let deeper = list(DEEPER.len(), ", ", |i| format!("$($f)+::<T, {}>", DEEPER[i]));
+    let halves =
+        list(DEEPEST + 2 - SHALLOWEST, ", ", |i| format!("$($f)+::<T, {}>", i + SHALLOWEST - 1));
     let chunks =
         list(DEEPEST + 1 - SHALLOWEST, ", ", |i| format!("$($f)+::<T, {}>", i + SHALLOWEST));
     writeln!(
@@ -179,15 +176,12 @@ pub const MANY: usize = {MANY};
 /// `[f::<T, 1>, f::<T, 2>, ...]` for every depth that has a network.
 macro_rules! every_depth {{ ($($f:tt)+) => {{ [{sizes}] }}; }}
 pub(crate) use every_depth;
-/// Depths with a network for up to as many frames.
-pub const DEEPER: [usize; {}] = {DEEPER:?};
-/// `[f::<T, N>, ...]` for these.
-macro_rules! every_deeper {{ ($($f:tt)+) => {{ [{deeper}] }}; }}
-pub(crate) use every_deeper;
 /// The same for every depth of a chunk.
 macro_rules! every_chunk {{ ($($f:tt)+) => {{ [{chunks}] }}; }}
-pub(crate) use every_chunk;",
-        DEEPER.len(),
+pub(crate) use every_chunk;
+/// The same for every depth of half a stack, one more to the front: the second may have one less.
+macro_rules! every_half {{ ($($f:tt)+) => {{ [{halves}] }}; }}
+pub(crate) use every_half;",
     )
     .expect("writing to a string");
     let out = env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from astropy.nddata import CCDData, StdDevUncertainty
 
-from imcombiners_astro import CombinedCCDData, MinMaxClip, SigClip, combine
-from imcombiners_astro.diagnostics import Derived
+from imcombiners_astro import CombinedCCDData, MinMaxClip, SigClip, ccd, combine
+from imcombiners_astro.diagnostics import DIAGNOSTICS, Derived
+from imcombiners_astro.task import Task
 
 N, SHAPE = 6, (37, 41)
 
@@ -118,6 +119,33 @@ def test_nothing_makes_it_before_it_is_needed(duplicate):
     expected = duplicate(parts)
     assert isinstance(expected._kept("mask_rej"), np.ndarray)
     np.testing.assert_array_equal(other.mask_rej, expected.mask_rej)
+
+
+def test_flags_changed_in_place_show_in_it_until_it_is_made():
+    result, expected = lazy_one(), lazy_one().mask_rej
+    result.mask_rej  # noqa: B018 (it is made now)
+    result.sample_flags[:] = 0
+    np.testing.assert_array_equal(result.mask_rej, expected)
+    result = lazy_one()
+    result.sample_flags[:] = 0
+    assert not result.mask_rej.any()
+
+
+@pytest.mark.parametrize("level", ["simple", "full"])
+def test_memory_is_asked_for_what_is_kept(monkeypatch, level):
+    tasks = []
+
+    class Noted(Task):
+        def __init__(self, *args):
+            super().__init__(*args)
+            tasks.append(self)
+
+    monkeypatch.setattr(ccd, "Task", Noted)
+    result = combine(frames(), rejectors=SigClip(2), diagnostics=level)
+    arrays = [result.data, result.mask, result.uncertainty.array]
+    arrays += [result._kept(name) for name in DIAGNOSTICS]
+    arrays = [array for array in arrays if isinstance(array, np.ndarray)]
+    assert [task.nbytes for task in tasks] == [sum(array.nbytes for array in arrays)]
 
 
 def test_texts_do_not_make_it():

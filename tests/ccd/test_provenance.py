@@ -384,6 +384,7 @@ def test_input_header_is_not_changed():
         (np.array([1.5, 2]), "[1.5, 2.0]"),
         (np.array(2.0), "2.0"),
         (np.zeros((0, 3)), "array of shape (0, 3)"),
+        (np.full((2, 2), np.nan), "array of shape (2, 2), nan to nan"),
         (list(range(1000)), "list of 1000"),
         (2 * u.electron, "2.0 electron"),
     ],

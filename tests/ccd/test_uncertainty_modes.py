@@ -366,6 +366,27 @@ def test_a_negative_error_counts_unless_it_is_masked(keyword, grow, bad):
                 combine(ccds, **keywords)
 
 
+def test_a_negative_error_is_refused_before_functions_are_called():
+    ccds, _ = stack_with_errors(classes=(StdDevUncertainty,))
+    ccds[2].uncertainty.array[1, 4] = -2
+    ccds[2].mask[1, 4] = True
+    called = []
+
+    def center(samples, axis=None):
+        called.append(len(samples))
+        return np.ma.mean(samples, axis=axis)
+
+    keywords = {"uncertainty": "propagate", "sigma_clip": True}
+    keywords |= {"sigma_clip_func": center}
+    combine(ccds, **keywords)
+    assert called
+    called.clear()
+    ccds[2].mask[1, 4] = False
+    with pytest.raises(ValueError, match=r"img_list\[2\]: found a negative standard"):
+        combine(ccds, **keywords)
+    assert not called
+
+
 @pytest.mark.parametrize("dtype", ["f4", ">f4", ">f8", "f2", "i2"])
 def test_types_of_errors(dtype):
     """What the kernel reads, and what is converted for it, in and out of rows."""

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from astropy.nddata import CCDData
+from astropy.nddata import CCDData, StdDevUncertainty
 from comparison import stack_of
 
 import imcombiners_astro as imc
@@ -16,6 +16,7 @@ import dask.array as da
 
 from imcombiners_astro.distributed import combine
 from imcombiners_astro.distributed.chunks import choose_chunks, places
+from imcombiners_astro.distributed.sources import ArraySource
 
 STACK = da.ones((3, 40, 50), chunks=(1, 20, 50))
 GROWING = imc.SigClip(2, stdfunc="mad", grow=3.5)
@@ -162,6 +163,24 @@ def test_chunks_of_the_arrays_are_kept():
 def test_chunks_of_files(limit, expected):
     chunks = choose_chunks(None, (3, 4, 5), 1000, limit, **FREE | {"runs": True})
     assert chunks == expected
+
+
+@pytest.mark.parametrize(("dtype", "nbytes"), [("f4", 4), (">f8", 8), ("i2", 2 + 8)])
+def test_errors_are_counted_with_their_copies(dtype, nbytes):
+    """Chunks of float errors are read as they are, others are converted."""
+
+    def sample_nbytes(**keywords):
+        ccds = [
+            CCDData(da.ones((5, 6), dtype="f4"), unit="adu", **keywords)
+            for _ in range(3)
+        ]
+        source = ArraySource(ccds, None, None)
+        with source.opened({"want_uncertainty": True, "want_flags": False}, {}):
+            return source.sample_nbytes()
+
+    assert sample_nbytes() == 3 * 4
+    errors = StdDevUncertainty(da.ones((5, 6), dtype=dtype))
+    assert sample_nbytes(uncertainty=errors) == 3 * (4 + nbytes)
 
 
 def test_chunks_have_the_rows_that_growth_needs():

@@ -221,8 +221,8 @@ FAMILIES = {
 }
 INTEGER = ["outliers", "ties", "constant", "sky"]
 FITTING = {"f4": list(FAMILIES)[:8], "u2": INTEGER, "f8": list(FAMILIES)}
-#: 50 frames are sorted by networks with more places, or in chunks as 100 are.
-DEPTHS = {"f4": (5, 12, 31, 50, 100), "u2": (12, 31, 50), "f8": (12, 31, 50)}
+#: 33 and 50 frames are read by halves, 100 are sorted in chunks.
+DEPTHS = {"f4": (5, 12, 31, 33, 50, 100), "u2": (12, 31, 50), "f8": (12, 31, 50)}
 #: Families of which there are also stacks with absent and masked samples.
 SPOILED = ["outliers", "ties", "constant", "3e38"]
 #: Type, number of frames, family and whether it is spoiled, of every stack.

@@ -10,7 +10,6 @@ from numpy.testing import assert_array_equal
 
 from imcombiners_astro import planes
 
-CUBES = ("mask_rej", "mask_thresh", "sample_flags")
 DEFAULTS = {"low": 3.0, "high": 3.0, "center": "median", "spread": "std"}
 CLIP = ("sigclip", DEFAULTS)
 STATISTICS = (
@@ -21,7 +20,7 @@ NAN = math.nan
 
 def make_outputs(n_frames, shape, names=None, real="f8"):
     return {
-        name: np.zeros((n_frames, *shape) if name in CUBES else shape, dtype)
+        name: np.zeros((n_frames, *shape) if name in oracle.CUBES else shape, dtype)
         for name, dtype in oracle.output_types(real).items()
         if names is None or name in names
     }

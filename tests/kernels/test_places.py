@@ -65,10 +65,9 @@ def outputs_for(stack, plan, with_dq=False):
     types = oracle.output_types("f8", dq=with_dq)
     if plan.uncertainty is None:
         del types["uncertainty"]
-    cubes = ("mask_rej", "mask_thresh", "sample_flags")
-    n = len(stack.planes)
+    cube = (len(stack.planes), *stack.shape)
     return {
-        name: np.full((n, *stack.shape) if name in cubes else stack.shape, 77, dtype)
+        name: np.full(cube if name in oracle.CUBES else stack.shape, 77, dtype)
         for name, dtype in types.items()
     }
 

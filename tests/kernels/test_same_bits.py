@@ -19,8 +19,6 @@ from strategies import make_values
 
 from imcombiners_astro import planes
 
-CUBES = ("mask_rej", "mask_thresh", "sample_flags")
-
 CLIP = {"low": 2.0, "high": 2.5, "center": "median", "spread": "std", "maxiters": 5}
 PLANS = {
     "mean": {},
@@ -131,7 +129,7 @@ def run(cube, options, arguments, *, image_only=False, n_threads=None):
         if name == "uncertainty" and not options.get("uncertainty"):
             continue
         if name == "image" or not image_only:
-            full = (len(cube), *shape) if name in CUBES else shape
+            full = (len(cube), *shape) if name in oracle.CUBES else shape
             outputs[name] = np.zeros(full, dtype)
     planes.combine_planes(
         cube, planes.Plan(**options), outputs, n_threads=n_threads, **arguments

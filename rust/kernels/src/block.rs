@@ -54,12 +54,11 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
     fn new(job: &'a Job<'a, T>, outputs: Outputs<'o>) -> Self {
         let frames = job.planes.len();
         let counted = FrameCounts::new(frames, &outputs);
-        let counts = outputs.wants(Product::NRejectedLow)
-            || outputs.wants(Product::NRejectedHigh)
-            || counted.sides();
+        let counts = outputs.wants(Product::NRejectedLow) || outputs.wants(Product::NRejectedHigh);
         // Where steps judge what others reject too, counting needs to know every sample's side.
+        let several = job.plan.independent && (job.masked || job.plan.steps.len() > 1);
+        let sides = counted.sides() || outputs.wants(Product::SampleSides) || counts && several;
         let kept = are_kept(job, &outputs);
-        let sides = counts && job.plan.independent && (job.masked || job.plan.steps.len() > 1);
         Self {
             job,
             kit: Kit::new(job.ops, job.wide),
@@ -273,7 +272,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
         let Self { job, kit, scratch, report, outputs, frames, .. } = self;
         let plan = job.plan;
         let w = place.len.next_multiple_of(16);
-        let before = (report.samples.is_some() || frames.sides()).then(|| v.to_vec());
+        let before = report.samples.is_some().then(|| v.to_vec());
         let mut settled = None;
         if plan.independent && (premasked || plan.steps.len() > 1) {
             scratch.used.clear();
@@ -293,6 +292,7 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
                 absent |= judged;
                 kit.ops.drop_absent(&mut scratch.used, &scratch.judged, w);
             }
+            report.decide_sides();
             v.copy_from_slice(&scratch.used);
             absent |= premasked;
         } else {
@@ -311,9 +311,9 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
                 let (bit, except) = (sample_flags::ALGORITHM, sample_flags::INPUT_MASK);
                 kit.ops.flag_dropped(before, after, bit, except, flags);
             }
-            if frames.sides() {
-                frames.count_rejected(kit.ops, &before, v, &scratch.masks, report, place.len);
-            }
+        }
+        if let Some(sides) = &report.sides {
+            frames.count_rejected(kit.ops, sides, place.len);
         }
         if job.scaled && plan.transform_after {
             absent |= transform(job, v, w, report);
@@ -443,6 +443,11 @@ fn store<T: Work>(
         Product::SampleFlags => {
             if let Some(samples) = &report.samples {
                 buffer.put_cube(spots, |k| samples[k]);
+            }
+        }
+        Product::SampleSides => {
+            if let Some(sides) = &report.sides {
+                buffer.put_cube(spots, |k| sides[k]);
             }
         }
         // Counted elsewhere.

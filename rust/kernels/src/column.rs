@@ -7,7 +7,7 @@ mod samples;
 
 use crate::error::{Error, Result};
 use crate::plan::{Clip, Plan, Rule, Statistic, Step, Uncertainty, MAD_TO_STD};
-use crate::reject::{output_flags, LOW};
+use crate::reject::output_flags;
 use propagated::propagated;
 use reject::reject;
 use samples::{count, drop_if, extremes, here, mean, std, variance, Samples};
@@ -33,10 +33,8 @@ pub struct Pixel {
     pub nit: u8,
     /// Bits of `output_flags`.
     pub flags: u8,
-    /// Samples rejected at the low side.
-    pub n_low: usize,
-    /// Samples rejected at the high side.
-    pub n_high: usize,
+    /// Samples rejected, and at which side (1 low, 2 high).
+    pub sides: Vec<(usize, u8)>,
     /// Whether some sample is NaN or infinite.
     pub(crate) spoiled: bool,
 }
@@ -120,8 +118,7 @@ pub(crate) fn combine(mut column: Vec<f64>, modifiers: &[Modifier], plan: &Plan)
         std: f64::NAN,
         nit: 1,
         flags: if modifiers.iter().any(|s| s.masked) { output_flags::PREMASKED } else { 0 },
-        n_low: 0,
-        n_high: 0,
+        sides: Vec::new(),
         spoiled: column.iter().any(|x| !x.is_finite()),
     };
     if let Some((low, high)) = plan.thresholds {
@@ -149,17 +146,13 @@ pub(crate) fn combine(mut column: Vec<f64>, modifiers: &[Modifier], plan: &Plan)
     for step in &plan.steps {
         linear |= matches!(step, Step::Clip(Clip { rule: Rule::Linear { .. }, .. }));
         if !plan.independent {
-            for (_, side) in reject(&mut column, step, &mut pixel) {
-                *(if side == LOW { &mut pixel.n_low } else { &mut pixel.n_high }) += 1;
-            }
+            let sides = reject(&mut column, step, &mut pixel);
+            pixel.sides.extend(sides);
             continue;
         }
         let mut judged = Samples::new(whole.clone());
-        for (k, side) in reject(&mut judged, step, &mut pixel) {
-            if !column[k].is_nan() {
-                *(if side == LOW { &mut pixel.n_low } else { &mut pixel.n_high }) += 1;
-            }
-        }
+        let sides = reject(&mut judged, step, &mut pixel);
+        pixel.sides.extend(sides.into_iter().filter(|(k, _)| !column[*k].is_nan()));
         for (x, judged) in column.change().iter_mut().zip(judged.iter()) {
             if judged.is_nan() {
                 *x = f64::NAN;

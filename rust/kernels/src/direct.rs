@@ -4,13 +4,14 @@
 use crate::dispatch::{Looks, Sight};
 use crate::estimate::Kit;
 use crate::look::{Look, Manner};
-use crate::order::{DEEPER, DEEPEST};
+use crate::order::DEEPEST;
 use crate::outputs::{Buffer, Outputs, Product, Spots};
 use crate::plan::{
     Center, Clip, Level, Noise, Plan, Rule, Spread, Statistic, Step, Uncertainty, MAD_TO_STD,
 };
 use crate::plane::Plane;
 use crate::sample::{DType, Row, Work, LANES};
+use crate::second_pass::SecondPass;
 use crate::statistic::{self, Combined};
 
 /// Frames of which all planes are read side by side: what is in work of so many has its places in
@@ -32,11 +33,12 @@ pub(crate) struct Direct<'a, T: Work> {
     rounds: bool,
     /// Whether a block is read before it is sorted.
     staged: bool,
+    /// Whether it is read by halves.
+    halved: bool,
     /// Whether lanes that lack one sample are as well told as others.
     spares: bool,
-    /// Planes of the largest and the smallest number in turn, as many as bring the stack to a depth
-    /// that has a network: the median stays in the middle.
-    fillers: Vec<Vec<u8>>,
+    /// How to settle lanes that lose one sample, if a look can.
+    second: Option<SecondPass>,
 }
 
 /// What is known of a block after a look.
@@ -98,7 +100,7 @@ impl<'a, T: Work> Direct<'a, T> {
     /// The way to look, if a look can tell what the plan asks for.
     pub fn new(
         looks: &'static Looks<T>,
-        (dtype, big, flipped): Common,
+        (dtype, _, flipped): Common,
         frames: usize,
         plan: &'a Plan,
         outputs: &Outputs,
@@ -158,23 +160,24 @@ impl<'a, T: Work> Direct<'a, T> {
         sights.dedup();
         let all = sights.clone();
         sights.retain(|sight| !all.iter().any(|other| other.covers(*sight)));
-        let direct = |sight: &Sight| match sight {
-            Sight::Total => true,
-            Sight::Ranks => frames <= DEEPER[DEEPER.len() - 1],
-            _ => false,
-        };
-        let staged = frames > DEEPEST && !sights.iter().all(direct);
+        let halved = (DEEPEST + 1..=2 * DEEPEST).contains(&frames);
+        let direct = halved || sights[..] == [Sight::Total];
+        let staged = frames > DEEPEST && !direct;
         // Nothing but the median is asked for.
         let spares = frames <= DEEPEST
             && sights[..] == [Sight::Ranks]
             && plan.uncertainty.is_none()
             && outputs.are_only(Product::Image);
+        let second = clip
+            .filter(|_| plan.uncertainty.is_none() && outputs.are_only(Product::Image))
+            .and_then(|clip| SecondPass::new(clip, plan.statistic, frames))
+            .map(|pass| SecondPass { offset, integers: dtype.is_integer(), ..pass });
         let with_std = clip.is_some() && outputs.wants(Product::Std);
         let with_mad = plan.uncertainty == Some(Uncertainty::MadError)
             || with_std && sights.contains(&Sight::Mad);
         Some(Self {
             looks,
-            manner: Manner { flip, offset, lower },
+            manner: Manner { flip, offset, lower, again: second.is_some() },
             sights,
             plan,
             clip,
@@ -183,8 +186,9 @@ impl<'a, T: Work> Direct<'a, T> {
             with_mad,
             rounds: with_mad && dtype == DType::F32,
             staged,
+            halved,
             spares,
-            fillers: if staged { Vec::new() } else { fillers(dtype, big, flip, frames) },
+            second,
         })
     }
 
@@ -219,6 +223,7 @@ impl<'a, T: Work> Direct<'a, T> {
         seen: &mut Seen,
     ) -> bool {
         let mut odd = false;
+        look.odd = Row::filled(0);
         if self.staged {
             let Some(found) = self.looks.stage(bytes, self.manner, look) else { return false };
             odd = found;
@@ -243,6 +248,9 @@ impl<'a, T: Work> Direct<'a, T> {
                 seen.combined.n.0[l] = self.frames as u32 - u32::from(lone);
                 seen.absent.0[l] ^= lone;
             }
+        }
+        if self.second.is_some() {
+            seen.combined.n = Row::filled(self.frames as u32);
         }
         if let Some(clip) = self.clip {
             self.center(clip.center, kit, look, &seen.combined.n, &mut seen.center);
@@ -287,11 +295,6 @@ impl<'a, T: Work> Direct<'a, T> {
         true
     }
 
-    /// Planes that are sorted.
-    fn depth(&self) -> usize {
-        self.frames + self.fillers.len()
-    }
-
     /// Takes one look; tells whether some sample is not finite.
     fn see(
         &self,
@@ -308,15 +311,18 @@ impl<'a, T: Work> Direct<'a, T> {
             self.looks.totals(bytes, self.manner, std::slice::from_mut(&mut look.total))?;
             return Some(self.looks.unsound(&look.total, &mut look.odd));
         }
-        if !self.staged {
-            let fillers = self.fillers.iter().map(|plane| &plane[..]);
-            let all: Vec<&[u8]> = bytes.iter().copied().chain(fillers).collect();
-            return self.looks.deep_ranks(&all, self.manner, look);
+        let sums = matches!(sight, Sight::Total | Sight::Moments);
+        let mad = sight == Sight::Mad;
+        let mut odd = false;
+        if self.halved {
+            odd = self.looks.halves(!sums, bytes, self.manner, look)?;
         }
-        if matches!(sight, Sight::Total | Sight::Moments) {
+        if !sums && self.halved && !mad {
+            self.looks.halves_ranks(self.frames, self.manner, look);
+        } else if !sums {
+            self.looks.staged_ranks(self.frames, mad, self.manner, look);
+        } else if !self.halved {
             self.looks.staged_total(self.frames, self.manner, look);
-        } else {
-            self.looks.staged_ranks(self.frames, sight == Sight::Mad, self.manner, look);
         }
         if matches!(sight, Sight::Moments | Sight::Std) {
             let mut about = Row::filled(f64::NAN);
@@ -326,9 +332,13 @@ impl<'a, T: Work> Direct<'a, T> {
                 None => Center::Median,
             };
             self.center(which, kit, look, n, &mut about);
-            self.looks.staged_scan(self.frames, self.manner, &about, look);
+            if sums && self.halved {
+                self.looks.plain_scan(self.frames, self.manner, &about, look);
+            } else {
+                self.looks.staged_scan(self.frames, self.manner, &about, look);
+            }
         }
-        Some(false)
+        Some(odd)
     }
 
     fn center(
@@ -346,7 +356,7 @@ impl<'a, T: Work> Direct<'a, T> {
             }
             Center::Median | Center::LowerMedian => {
                 let lower = which == Center::LowerMedian;
-                let odd = !self.staged && self.depth() % 2 == 1;
+                let odd = self.frames <= DEEPEST && self.frames % 2 == 1;
                 kit.ops.median(&look.low, &look.high, n, odd, lower, out);
             }
         }
@@ -381,6 +391,7 @@ impl<'a, T: Work> Direct<'a, T> {
         seen: &mut Seen,
     ) {
         let Seen { combined: Combined { n, .. }, center, std, marks, .. } = seen;
+        let n = &mut *n;
         let (mut down, mut up) = (None, None);
         match &clip.rule {
             Rule::Scatter { spread, .. } => {
@@ -401,6 +412,9 @@ impl<'a, T: Work> Direct<'a, T> {
                     clip.center != Center::Mean || self.plan.single,
                     marks,
                 );
+                if let Some(pass) = &self.second {
+                    kit.ops.second_pass(look, pass, center, n, marks);
+                }
                 if self.with_std {
                     match spread {
                         Spread::Std { ddof } => self.std(center, *ddof, bytes, kit, look, n, std),
@@ -447,7 +461,8 @@ impl<'a, T: Work> Direct<'a, T> {
             | Product::NRejectedHigh
             | Product::MaskRej
             | Product::MaskThresh
-            | Product::SampleFlags => {
+            | Product::SampleFlags
+            | Product::SampleSides => {
                 if !zeroed {
                     buffer.fill(at, len, 0);
                 }
@@ -489,30 +504,6 @@ impl<'a, T: Work> Direct<'a, T> {
             _ => {}
         });
     }
-}
-
-/// See [`Direct::fillers`].
-fn fillers(dtype: DType, big: bool, flip: u16, frames: usize) -> Vec<Vec<u8>> {
-    let depth = DEEPER.into_iter().find(|depth| *depth >= frames && frames > DEEPEST);
-    let plane = |i: usize| {
-        let mut sample = match dtype {
-            DType::F32 => {
-                (if i.is_multiple_of(2) { f32::MAX } else { f32::MIN }).to_le_bytes().to_vec()
-            }
-            DType::F64 => {
-                (if i.is_multiple_of(2) { f64::MAX } else { f64::MIN }).to_le_bytes().to_vec()
-            }
-            _ => {
-                let key = if i.is_multiple_of(2) { i16::MAX } else { i16::MIN };
-                (key as u16 ^ flip).to_le_bytes().to_vec()
-            }
-        };
-        if big {
-            sample.reverse();
-        }
-        sample.repeat(LANES)
-    };
-    (0..depth.map_or(0, |depth| depth - frames)).map(plane).collect()
 }
 
 /// Whether nothing but center, spread and extremes enters the first pass, and lanes where it

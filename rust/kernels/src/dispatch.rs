@@ -15,10 +15,12 @@ use std::sync::OnceLock;
 
 use crate::deep;
 use crate::error::{Error, Result};
+use crate::look::Look;
 use crate::order::{every_depth, Depth, Network, DEEPEST};
 use crate::passes::{Limits, Scatter, Span};
 use crate::plan::Statistic;
 use crate::sample::{DType, Rooms, Row, Work};
+use crate::second_pass::SecondPass;
 use crate::variances::{Detector, Form};
 
 pub(crate) use looks::{double_looks, single_looks, Looks, Sight};
@@ -104,6 +106,7 @@ mod bodies {
     pub use crate::marks::*;
     pub use crate::passes::*;
     pub use crate::rows::*;
+    pub use crate::second_pass::second_pass;
     pub use crate::variances::*;
 }
 
@@ -255,9 +258,10 @@ operations! {
     fn absent(row: &Row<T>, out: &mut Row<u8>);
     /// Counts absent samples of one frame.
     fn count_absent(row: &Row<T>, w: usize) -> u32;
-    /// Counts dropped samples of one frame: those below a line, and all.
-    fn count_dropped(before: &Row<T>, after: &Row<T>, skip: &Row<u8>, line: &Row<f64>,
-        below: &mut Row<u32>) -> (u32, u32);
+    /// Notes the sides of samples outside bounds.
+    fn mark_sides(rows: &[Row<T>], w: usize, low: &Row<T>, high: &Row<T>, sides: &mut [Row<u8>]);
+    /// Counts the sides noted of every frame.
+    fn count_sides(sides: &[Row<u8>], len: usize, low: &mut [u64], high: &mut [u64]);
     /// Drops samples outside bounds; returns whether there were any.
     fn drop_outside(rows: &mut [Row<T>], w: usize, low: &Row<T>, high: &Row<T>) -> bool;
     /// Adds the numbers of samples outside bounds.
@@ -298,6 +302,9 @@ operations! {
     /// Marks lanes where some sample may be outside.
     fn beyond(center: &Row<f64>, extremes: &[Row<T>; 2], spread: &Row<T>, root: bool,
         factor: f64, limits: (f64, f64), offset: f64, equal_is_inside: bool, marks: &mut Row<u8>);
+    /// Settles lanes that lose one sample.
+    fn second_pass(look: &mut Look<T>, pass: &SecondPass, center: &mut Row<f64>,
+        n: &mut Row<u32>, marks: &mut Row<u8>);
     /// Marks lanes where distances from the center may be rounded.
     fn inexact(center: &Row<f64>, extremes: &[Row<T>; 2], marks: &mut Row<u8>);
     /// Marks lanes that cannot be judged or have too few samples.

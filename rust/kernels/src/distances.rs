@@ -14,6 +14,8 @@ pub(crate) trait Distances: Key {
         Depth<N>: Network<N>;
     /// The sum of which these are the parts.
     fn sum_of(parts: (Self, Self)) -> Self::Work;
+    /// What the sum over `n` samples is less than, if that is not the former.
+    fn over(parts: (Self, Self), n: usize) -> Self::Work;
     /// The median of |x - c|: the nearest k samples are neighbours, so the k-th distance is the
     /// least, over all runs of k, of that of the farther end.
     fn median<const N: usize>(v: [Self; N], lower: bool) -> (Self, Self)
@@ -89,6 +91,10 @@ macro_rules! floats {
                 parts.0.work()
             }
             #[inline(always)]
+            fn over(_parts: (Self, Self), _n: usize) -> Self::Work {
+                <Self::Work as Work>::ZERO
+            }
+            #[inline(always)]
             fn median<const N: usize>(v: [Self; N], lower: bool) -> (Self, Self)
             where
                 Depth<N>: Network<N>,
@@ -160,6 +166,16 @@ impl Distances for i16 {
     fn sum_of((sum, factor): (i16, i16)) -> f32 {
         let factor = f32::from(factor as u16);
         f32::from(sum as u16) * 65_536.0 / (factor * factor)
+    }
+
+    /// Of every square less than 2 is left out: of a distance, which may lack 1/2, less than 2^16, and
+    /// the lower bits.
+    #[inline(always)]
+    fn over((sum, factor): (i16, i16), n: usize) -> f32 {
+        let sum = f32::from(sum as u16);
+        let factor = f32::from(factor as u16);
+        let whole = if sum < 65_535.0 { sum + 2.0 * n as f32 } else { f32::INFINITY };
+        whole * 65_536.0 / (factor * factor)
     }
 
     /// In two parts of which the median is the mean, as it is. Distances to a center between two

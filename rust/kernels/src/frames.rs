@@ -2,7 +2,6 @@
 
 use crate::dispatch::Ops;
 use crate::outputs::{Outputs, PerFrame, Product};
-use crate::reject::Report;
 use crate::sample::{Row, Work};
 
 /// One thread's counts.
@@ -45,66 +44,10 @@ impl<'o> FrameCounts<'o> {
         }
     }
 
-    /// Counts the samples of `len` lanes that the rejection has made of `before` what is in `after`.
-    ///
-    /// Where samples are rejected at one side only, the report says which. Elsewhere those are low
-    /// that are nearer to the smallest sample left than to the largest one; if this is not what the
-    /// report says (ties; no sample left), so many of the smallest rejected ones are.
-    pub fn count_rejected<T: Work>(
-        &mut self,
-        ops: &Ops<T>,
-        before: &[Row<T>],
-        after: &[Row<T>],
-        masks: &[Row<u8>],
-        report: &Report,
-        len: usize,
-    ) {
-        let (n_low, n_high) = (&report.n_low.0[..len], &report.n_high.0[..len]);
-        let both = |l: usize| n_low[l] > 0 && n_high[l] > 0;
-        // Samples below this are low.
-        let mut line = Row::filled(f64::NEG_INFINITY);
-        if (0..len).any(both) {
-            let (mut min, mut max) = (Row::filled(T::NAN), Row::filled(T::NAN));
-            ops.extremes(after, len.next_multiple_of(16), &mut min, &mut max);
-            for l in 0..len {
-                line.0[l] = 0.5 * min.0[l].f64() + 0.5 * max.0[l].f64();
-            }
-        }
-        for l in (0..len).filter(|l| !both(*l)) {
-            line.0[l] = if n_low[l] > 0 { f64::INFINITY } else { f64::NEG_INFINITY };
-        }
-        let mut below = Row::filled(0);
-        for (k, (before, after)) in before.iter().zip(after).enumerate() {
-            let mut skip = masks.get(k).copied().unwrap_or(Row::filled(0));
-            skip.0[len..].fill(1);
-            let (low, all) = ops.count_dropped(before, after, &skip, &line, &mut below);
-            self.low[k] += u64::from(low);
-            self.high[k] += u64::from(all - low);
-        }
-        let mut column = Vec::new();
-        for l in (0..len).filter(|l| both(*l) && below.0[*l] != n_low[*l]) {
-            column.clear();
-            for (k, (before, after)) in before.iter().zip(after).enumerate() {
-                let (x, masked) = (before.0[l], masks.get(k).is_some_and(|mask| mask.0[l] != 0));
-                if x.is_finite() && !after.0[l].present() && !masked {
-                    // A zero has no sign.
-                    column.push((x.f64() + 0.0, k));
-                    // As it was counted above.
-                    self.side(x.f64() < line.0[l])[k] -= 1;
-                }
-            }
-            column.sort_by(|a, b| a.0.total_cmp(&b.0));
-            for (i, (_, k)) in column.iter().enumerate() {
-                self.side(i < n_low[l] as usize)[*k] += 1;
-            }
-        }
-    }
-
-    fn side(&mut self, low: bool) -> &mut [u64] {
-        if low {
-            &mut self.low
-        } else {
-            &mut self.high
+    /// Counts the samples of `len` lanes that were rejected at the sides noted.
+    pub fn count_rejected<T: Work>(&mut self, ops: &Ops<T>, sides: &[Row<u8>], len: usize) {
+        if self.sides() {
+            ops.count_sides(sides, len, &mut self.low, &mut self.high);
         }
     }
 

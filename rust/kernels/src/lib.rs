@@ -47,6 +47,7 @@ mod error;
 mod estimate;
 mod frames;
 mod grow;
+mod halves;
 mod job;
 mod load;
 mod look;
@@ -63,6 +64,7 @@ mod propagate;
 mod reject;
 mod rows;
 pub mod sample;
+mod second_pass;
 mod statistic;
 mod steps;
 #[cfg(test)]

@@ -75,6 +75,10 @@ pub(crate) struct Look<T> {
     pub high: Row<T>,
     /// Smallest and largest sample.
     pub extremes: [Row<T>; 2],
+    /// The second smallest and the second largest one, if a second pass is asked for.
+    pub next: [Row<T>; 2],
+    /// The rank above the two middle ones, of an odd number of frames, if that is asked for.
+    pub beside: Row<T>,
     /// Sum in frame order.
     pub total: Row<f64>,
     /// Those of the blocks of a run, where they are found before the blocks are looked at.
@@ -82,14 +86,18 @@ pub(crate) struct Look<T> {
     /// The sum of (x - c)^2, of integers perhaps less, or the median of |x - c|, in the precision of
     /// the workspace, where c is as near to the center.
     pub spread: Row<T>,
-    /// 1 for the lanes that have a NaN or infinite sample: nothing else is known of these. Only
-    /// written where there are any.
+    /// What a sum of squares is less than, where that is not `spread`.
+    pub over: Row<T>,
+    /// 1 for the lanes that have a NaN or infinite sample: nothing else is known of these. Looks add
+    /// to it.
     pub odd: Row<u8>,
     /// 1 for those of which the middle ranks are known nevertheless: all other samples are finite
     /// and below the only one that is not.
     pub lone: Row<u8>,
     /// The samples, if the stack is deep.
     pub rooms: Rooms,
+    /// Those of other stacks, where they are gone through more than once.
+    pub samples: Vec<Row<T>>,
 }
 
 impl<T: Work> Look<T> {
@@ -98,12 +106,16 @@ impl<T: Work> Look<T> {
             low: Row::filled(T::NAN),
             high: Row::filled(T::NAN),
             extremes: [Row::filled(T::NAN); 2],
+            next: [Row::filled(T::NAN); 2],
+            beside: Row::filled(T::NAN),
             total: Row::filled(f64::NAN),
             totals: Vec::new(),
             spread: Row::filled(T::NAN),
+            over: Row::filled(T::ZERO),
             odd: Row::filled(0),
             lone: Row::filled(0),
             rooms: Rooms::default(),
+            samples: Vec::new(),
         }
     }
 }
@@ -117,6 +129,8 @@ pub(crate) struct Manner {
     pub offset: f64,
     /// Whether the lower of two middle samples is the center.
     pub lower: bool,
+    /// Whether a second pass may be asked for.
+    pub again: bool,
 }
 
 /// Samples of `N` frames by reference: a lane is a pixel.
@@ -145,11 +159,11 @@ pub(crate) fn lanes<'a, S: Source, const N: usize>(
 /// they arrive too late. The less is done with a line, the nearer the best distance (measured).
 const NEAR: usize = 64;
 /// See `NEAR`.
-const FAR: usize = 256;
+pub(crate) const FAR: usize = 256;
 
 /// Calls `work` for the keys of every lane, line by line of the planes, which are fetched `ahead`.
 #[inline(always)]
-fn each_lane<S: Source, const N: usize>(
+pub(crate) fn each_lane<S: Source, const N: usize>(
     planes: &Samples<S::Raw, N>,
     flip: u16,
     ahead: usize,
@@ -184,7 +198,7 @@ pub(crate) fn odd<K: Key>(largest: &[K::Magnitude; LANES], odd: &mut Row<u8>) ->
         return false;
     }
     for l in 0..LANES {
-        odd.0[l] = u8::from(!K::is_real(largest[l]));
+        odd.0[l] |= u8::from(!K::is_real(largest[l]));
     }
     true
 }
@@ -192,7 +206,7 @@ pub(crate) fn odd<K: Key>(largest: &[K::Magnitude; LANES], odd: &mut Row<u8>) ->
 /// The keys in ascending order, and a magnitude that is none of a sample if some key is none: that
 /// of the sum, if NaN may be anywhere. (Sums that overflow are taken for such, too.)
 #[inline(always)]
-fn sort<K: Key, const N: usize, const WIDTH: usize>(v: [K; N]) -> ([K; N], K::Magnitude)
+pub(crate) fn sort<K: Key, const N: usize, const WIDTH: usize>(v: [K; N]) -> ([K; N], K::Magnitude)
 where
     Depth<N>: Network<N>,
 {
@@ -268,12 +282,24 @@ pub(crate) fn unsound(total: &Row<f64>, odd: &mut Row<u8>) -> bool {
         return false;
     }
     for l in 0..LANES {
-        odd.0[l] = u8::from(!total.0[l].is_finite());
+        odd.0[l] |= u8::from(!total.0[l].is_finite());
     }
     true
 }
 
-/// Sum, extremes, and the sum of squares about the mean.
+/// The two smallest and the two largest numbers, and one more.
+#[inline(always)]
+fn ends<K: Copy + PartialOrd>([a, b, c, d]: [K; 4], x: K) -> [K; 4] {
+    let (inner, outer) = (if x > a { x } else { a }, if x < d { x } else { d });
+    [
+        if x < a { x } else { a },
+        if inner < b { inner } else { b },
+        if outer > c { outer } else { c },
+        if x > d { x } else { d },
+    ]
+}
+
+/// Sum, extremes with their neighbours, and the sum of squares about the mean.
 #[inline(always)]
 pub(crate) fn moments<S: Source, const N: usize>(
     planes: &Samples<S::Raw, N>,
@@ -284,16 +310,52 @@ where
     Depth<N>: Network<N>,
 {
     let (mut min, mut max) = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
+    let mut next = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
+    // Vectors of a loop are as short as its largest numbers make them: where these are the sums,
+    // they are in a loop of their own. Few samples are not worth a copy.
+    let apart = N > 8 && size_of::<<S::Key as Key>::Sum>() > size_of::<<S::Key as Key>::Work>();
+    let mut samples = std::mem::take(&mut look.samples);
+    samples.resize(N, Row::filled(Work::ZERO));
+    let Ok(rows) = <&mut [Row<_>; N]>::try_from(&mut samples[..]) else { return true };
     each_lane::<S, N>(planes, manner.flip, FAR, |l, v| {
-        let sum = S::Key::total(Depth::<N>::fold(v, Default::default(), |sum, x| x.add(sum)));
-        min[l] = Depth::<N>::fold(v, v[0], |m, x| if x < m { x } else { m });
-        max[l] = Depth::<N>::fold(v, v[0], |m, x| if x > m { x } else { m });
-        let mean = <S::Key as Key>::Work::convert(sum / N as f64);
-        look.spread.0[l] = squares::<S::Key, N>(v, mean);
-        look.total.0[l] = sum + N as f64 * manner.offset;
+        if manner.again {
+            let none = [S::Key::HIGHEST, S::Key::HIGHEST, S::Key::LOWEST, S::Key::LOWEST];
+            [min[l], next.0[l], next.1[l], max[l]] = Depth::<N>::fold(v, none, ends);
+        } else {
+            min[l] = Depth::<N>::fold(v, v[0], |m, x| if x < m { x } else { m });
+            max[l] = Depth::<N>::fold(v, v[0], |m, x| if x > m { x } else { m });
+        }
+        if apart {
+            let v = Depth::<N>::gather(planes, l, |raw| S::key(raw, manner.flip).work());
+            Depth::<N>::scatter(v, rows, l);
+        } else {
+            let sum = S::Key::total(Depth::<N>::fold(v, Default::default(), |sum, x| x.add(sum)));
+            let mean = <S::Key as Key>::Work::convert(sum / N as f64);
+            look.spread.0[l] = squares::<S::Key, N>(v, mean);
+            look.total.0[l] = sum + N as f64 * manner.offset;
+        }
     });
+    if apart {
+        let rows = rows.each_ref().map(|row| &row.0);
+        for l in 0..LANES {
+            let v = Depth::<N>::gather(&rows, l, |x| x);
+            look.total.0[l] = Depth::<N>::fold(v, 0.0, |sum, x| sum + x.f64());
+        }
+        for l in 0..LANES {
+            look.spread.0[l] = Convert::convert(look.total.0[l] / N as f64);
+        }
+        for l in 0..LANES {
+            let v = Depth::<N>::gather(&rows, l, |x| x);
+            look.spread.0[l] = squares::<<S::Key as Key>::Work, N>(v, look.spread.0[l]);
+        }
+    }
+    look.samples = samples;
     values(&min, manner.offset, &mut look.extremes[0]);
     values(&max, manner.offset, &mut look.extremes[1]);
+    if manner.again {
+        values(&next.0, manner.offset, &mut look.next[0]);
+        values(&next.1, manner.offset, &mut look.next[1]);
+    }
     unsound(&look.total, &mut look.odd)
 }
 
@@ -310,6 +372,8 @@ where
 {
     let (mut low, mut high) = (Row::filled(S::Key::LOWEST), Row::filled(S::Key::LOWEST));
     let (mut min, mut max) = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
+    let mut next = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
+    let mut beside = [S::Key::LOWEST; LANES];
     let mut spread = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
     let mut largest = [Default::default(); LANES];
     let (i, j) = middle(N);
@@ -317,6 +381,9 @@ where
         let (v, most) = sort::<S::Key, N, WIDTH>(v);
         largest[l] = most;
         (low.0[l], high.0[l], min[l], max[l]) = (v[i], v[j], v[0], v[N - 1]);
+        if !MAD && 2 < N {
+            (next.0[l], next.1[l], beside[l]) = (v[1], v[N - 2], v[(j + 1).min(N - 1)]);
+        }
         (spread.0[l], spread.1[l]) = if MAD {
             S::Key::median::<N>(v, manner.lower)
         } else {
@@ -331,10 +398,22 @@ where
         let parts = (spread.0[l], spread.1[l]);
         look.spread.0[l] = if MAD { S::Key::median_of(parts) } else { S::Key::sum_of(parts) };
     }
-    if N.is_multiple_of(2) {
+    let again = manner.again && !MAD;
+    if N.is_multiple_of(2) || again {
         values(&low.0, manner.offset, &mut look.low);
     }
     values(&high.0, manner.offset, &mut look.high);
+    if again {
+        for l in 0..LANES {
+            let over = S::Key::over((spread.0[l], spread.1[l]), N);
+            look.over.0[l] = over;
+        }
+        values(&next.0, manner.offset, &mut look.next[0]);
+        values(&next.1, manner.offset, &mut look.next[1]);
+        if !N.is_multiple_of(2) {
+            values(&beside, manner.offset, &mut look.beside);
+        }
+    }
     values(&min, manner.offset, &mut look.extremes[0]);
     values(&max, manner.offset, &mut look.extremes[1]);
     odd::<S::Key>(&largest, &mut look.odd)

@@ -2,6 +2,7 @@
 //! them: which are dropped, flagged or counted, and which columns need a closer look.
 
 use crate::prefetch::prefetch_run;
+use crate::reject::{HIGH, LOW};
 use crate::rows::{extremes, lanes, present};
 use crate::sample::{Row, Work, LANES};
 
@@ -144,26 +145,35 @@ pub fn count_absent<T: Work>(row: &Row<T>, w: usize) -> u32 {
     n
 }
 
-/// Counts the samples of one frame that were dropped since `before`, but for those marked by `skip`:
-/// those below `line`, which it adds to `below`, and all.
+/// Notes the side of the samples outside `low ..= high`; what is outside both is low.
 #[inline(always)]
-pub fn count_dropped<T: Work>(
-    before: &Row<T>,
-    after: &Row<T>,
-    skip: &Row<u8>,
-    line: &Row<f64>,
-    below: &mut Row<u32>,
-) -> (u32, u32) {
-    let (mut low, mut all) = (0, 0);
-    for l in 0..LANES {
-        let x = before.0[l];
-        let dropped = (skip.0[l] == 0) & x.is_finite() & !present(after.0[l]);
-        let under = u32::from(dropped & (x.f64() < line.0[l]));
-        below.0[l] += under;
-        low += under;
-        all += u32::from(dropped);
+pub fn mark_sides<T: Work>(
+    rows: &[Row<T>],
+    w: usize,
+    low: &Row<T>,
+    high: &Row<T>,
+    sides: &mut [Row<u8>],
+) {
+    for (row, sides) in rows.iter().zip(sides) {
+        for l in 0..lanes(w) {
+            let (under, over) = (row.0[l] < low.0[l], row.0[l] > high.0[l]);
+            sides.0[l] |= (u8::from(under) * LOW) | (u8::from(over & !under) * HIGH);
+        }
     }
-    (low, all)
+}
+
+/// Adds the numbers of samples of every frame rejected at either side, in the first `len` lanes.
+#[inline(always)]
+pub fn count_sides(sides: &[Row<u8>], len: usize, low: &mut [u64], high: &mut [u64]) {
+    for (sides, (low, high)) in sides.iter().zip(low.iter_mut().zip(high)) {
+        let (mut lows, mut highs) = (0_u8, 0_u8);
+        for side in &sides.0[..len] {
+            lows += u8::from(*side == LOW);
+            highs += u8::from(*side == HIGH);
+        }
+        *low += u64::from(lows);
+        *high += u64::from(highs);
+    }
 }
 
 /// Drops the samples outside `low ..= high`; returns whether there were any.

@@ -119,10 +119,12 @@ impl Masks {
             return;
         }
         // Eight rows at a time: few words have more than one bit, which the processor can foresee.
-        for (rows, frames) in self.bits.chunks(8 * self.len).zip(self.frames.chunks(64)) {
+        let mut at = pixel;
+        for frames in self.frames.chunks(64) {
             let mut bits = 0;
-            for (i, row) in rows.chunks_exact(self.len).enumerate() {
-                bits |= u64::from(row[pixel]) << (8 * i);
+            for i in 0..frames.len().div_ceil(8) {
+                bits |= self.bits.get(at).map_or(0, |byte| u64::from(*byte)) << (8 * i);
+                at += self.len;
             }
             while bits != 0 {
                 visit(frames[bits.trailing_zeros() as usize]);

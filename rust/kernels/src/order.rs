@@ -46,7 +46,7 @@ pub(crate) trait Network<const N: usize> {
     /// The same with the first and last of every run of N/2.
     fn short_spans<K: Copy, A>(v: [K; N], a: A, f: impl Fn(A, K, K) -> A) -> A;
     /// Stores to lane `l` of every frame.
-    fn scatter<T: Work>(v: [T; N], rows: &mut [Row<T>; N], l: usize);
+    fn scatter<K: Copy>(v: [K; N], rows: &mut [Row<K>; N], l: usize);
 }
 
 /// Straight-line code for a chunk of `N` frames of a deeper stack.
@@ -84,7 +84,7 @@ mod networks {
     use super::*;
     include!(concat!(env!("OUT_DIR"), "/networks.rs"));
 }
-pub(crate) use networks::{every_chunk, every_deeper, every_depth, DEEPER, DEEPEST, SHALLOWEST};
+pub(crate) use networks::{every_chunk, every_depth, every_half, DEEPEST, SHALLOWEST};
 use networks::{FEW, MANY};
 
 /// The two ranks that hold the median of any number of samples among `n`, when absent ones are

@@ -78,6 +78,8 @@ products! {
     MaskThresh = "mask_thresh": Cube;
     /// Bits of `sample_flags`.
     SampleFlags = "sample_flags": Cube;
+    /// Sides at which samples were rejected: 1 low, 2 high, 0 not at all.
+    SampleSides = "sample_sides": Cube;
     /// Samples of every frame that are used.
     FrameUsed = "frame_used": Frame;
     /// Samples of every frame rejected at the low side.

@@ -426,9 +426,13 @@ impl<'a> Bytes<'a> {
     }
 
     fn each(&mut self, cut: impl Fn(&'a [u8], usize) -> &'a [u8]) {
-        let bytes = self.pixels.iter_mut().chain(&mut self.variances).chain(&mut self.flags);
-        for (bytes, (run, size)) in bytes.zip(&self.run) {
-            *bytes = cut(run, *size);
+        let mut runs = &self.run[..];
+        for all in [&mut self.pixels, &mut self.variances, &mut self.flags] {
+            let (these, rest) = runs.split_at(all.len().min(runs.len()));
+            for (bytes, (run, size)) in all.iter_mut().zip(these) {
+                *bytes = cut(run, *size);
+            }
+            runs = rest;
         }
     }
 }

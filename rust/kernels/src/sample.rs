@@ -142,6 +142,9 @@ macro_rules! convert {
             const SOUND: (f64, f64);
             /// The smallest normal number.
             const SMALLEST: f64;
+            /// Sums of up to 32 numbers of one sign are exact in double precision if the largest is
+            /// no more than this times the smallest: all are multiples of 2^-24 of that.
+            const SUMMABLE: f64;
             /// |x|.
             fn abs(self) -> Self;
             /// The square root.
@@ -175,6 +178,7 @@ impl Work for f64 {
     const HALF: Self = 0.5;
     const EPSILON: Self = f64::EPSILON / 2.0;
     const SMALLEST: f64 = f64::MIN_POSITIVE;
+    const SUMMABLE: f64 = 0.0;
     const SOUND: (f64, f64) = (1e-280, 1e300);
     #[inline(always)]
     fn abs(self) -> Self {
@@ -219,6 +223,7 @@ impl Work for f32 {
     const HALF: Self = 0.5;
     const EPSILON: Self = f32::EPSILON / 2.0;
     const SMALLEST: f64 = f32::MIN_POSITIVE as f64;
+    const SUMMABLE: f64 = 8_388_608.0;
     const SOUND: (f64, f64) = (1e-28, 1e37);
     #[inline(always)]
     fn abs(self) -> Self {
@@ -318,6 +323,8 @@ pub trait Key: Copy + PartialOrd + 'static {
     fn add(self, sum: Self::Sum) -> Self::Sum;
     /// The sum as a number.
     fn total(sum: Self::Sum) -> f64;
+    /// The sum that is this number.
+    fn sum(total: f64) -> Self::Sum;
 }
 
 macro_rules! float_key {
@@ -365,6 +372,10 @@ macro_rules! float_key {
             #[inline(always)]
             fn total(sum: f64) -> f64 {
                 sum
+            }
+            #[inline(always)]
+            fn sum(total: f64) -> f64 {
+                total
             }
         }
     };
@@ -428,6 +439,10 @@ impl Key for Ordered {
     fn total(sum: f64) -> f64 {
         sum
     }
+    #[inline(always)]
+    fn sum(total: f64) -> f64 {
+        total
+    }
 }
 
 impl Key for i16 {
@@ -470,6 +485,10 @@ impl Key for i16 {
     #[inline(always)]
     fn total(sum: i32) -> f64 {
         f64::from(sum)
+    }
+    #[inline(always)]
+    fn sum(total: f64) -> i32 {
+        total as i32
     }
 }
 

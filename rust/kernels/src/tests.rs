@@ -7,8 +7,9 @@ use crate::dispatch::{Ops, Simd};
 use crate::order::DEEPEST;
 use crate::plan::*;
 use crate::plane::{FitsScaling, Plane, Shape, View};
+use crate::reject::{HIGH, LOW};
 use crate::sample::{DType, Rooms, Row, LANES};
-use crate::{combine, Buffer, Outputs, Product};
+use crate::{combine, Buffer, Outputs, PerFrame, Product};
 
 mod absent;
 mod distances;
@@ -43,7 +44,14 @@ fn truth(column: &[Sample], plan: &Plan) -> Pixel {
             scale: s.scale,
         })
         .collect();
-    column::combine(column.iter().map(|s| s.raw).collect(), &modifiers, plan)
+    let mut pixel = column::combine(column.iter().map(|s| s.raw).collect(), &modifiers, plan);
+    pixel.sides.sort_unstable();
+    pixel
+}
+
+/// The frames rejected at a side, and at which.
+fn rejected(sides: impl Iterator<Item = u8>) -> Vec<(usize, u8)> {
+    sides.enumerate().filter(|(_, side)| *side != 0).collect()
 }
 
 /// All products of a stack of columns, pixel by pixel.
@@ -90,6 +98,8 @@ fn kernel(columns: &[Vec<Sample>], plan: &Plan, threads: usize) -> Vec<Pixel> {
     let (mut low, mut upp) = (vec![0.0_f64; pixels], vec![0.0_f64; pixels]);
     let (mut nit, mut flags) = (vec![0_u8; pixels], vec![0_u8; pixels]);
     let mut unused = vec![vec![0_u8; pixels]; frames];
+    let mut sides = vec![vec![7_u8; pixels]; frames];
+    let (in_low, in_high) = (PerFrame::new(frames), PerFrame::new(frames));
     let mut dq = vec![7_u32; pixels];
     let mut outputs = Outputs::new();
     outputs.push(Product::Image, Buffer::F64(&mut image)).unwrap();
@@ -107,7 +117,21 @@ fn kernel(columns: &[Vec<Sample>], plan: &Plan, threads: usize) -> Vec<Pixel> {
     outputs.push(Product::OutputFlags, Buffer::U8(&mut flags)).unwrap();
     let planes_out = unused.iter_mut().map(Vec::as_mut_slice).collect();
     outputs.push(Product::MaskRej, Buffer::Cube(planes_out)).unwrap();
+    let planes_out = sides.iter_mut().map(Vec::as_mut_slice).collect();
+    outputs.push(Product::SampleSides, Buffer::Cube(planes_out)).unwrap();
+    outputs.push(Product::FrameRejectedLow, Buffer::Frames(&in_low)).unwrap();
+    outputs.push(Product::FrameRejectedHigh, Buffer::Frames(&in_high)).unwrap();
     combine(&planes, &shape, plan, outputs, Some(threads)).unwrap();
+    let count = |plane: &[u8], side| plane.iter().filter(|s| **s == side).count();
+    for (k, plane) in sides.iter().enumerate() {
+        assert_eq!(in_low.values()[k], count(plane, LOW) as u64);
+        assert_eq!(in_high.values()[k], count(plane, HIGH) as u64);
+    }
+    for p in 0..pixels {
+        let column: Vec<u8> = sides.iter().map(|plane| plane[p]).collect();
+        assert_eq!(usize::from(n_low[p]), count(&column, LOW));
+        assert_eq!(usize::from(n_high[p]), count(&column, HIGH));
+    }
     for (p, column) in columns.iter().enumerate() {
         let used = (0..frames).filter(|k| k % 3 < 2 && unused[*k][p] == 0);
         let all = used.fold(0, |all, k| all | column[k].flags as u16);
@@ -124,8 +148,7 @@ fn kernel(columns: &[Vec<Sample>], plan: &Plan, threads: usize) -> Vec<Pixel> {
             upp: upp[p],
             nit: nit[p],
             flags: flags[p],
-            n_low: n_low[p].into(),
-            n_high: n_high[p].into(),
+            sides: rejected(sides.iter().map(|plane| plane[p])),
             spoiled: false,
         })
         .collect()
@@ -141,8 +164,8 @@ fn assert_same(got: &Pixel, want: &Pixel, column: &[Sample]) {
         && same(got.std, want.std)
         && same(got.low, want.low)
         && same(got.upp, want.upp)
-        && (got.n_used, &got.used, got.nit, got.flags, got.n_low, got.n_high)
-            == (want.n_used, &want.used, want.nit, want.flags, want.n_low, want.n_high);
+        && (got.n_used, &got.used, got.nit, got.flags, &got.sides)
+            == (want.n_used, &want.used, want.nit, want.flags, &want.sides);
     assert!(equal, "got  {got:?}\nwant {want:?}\nfrom {column:?}");
 }
 
@@ -177,12 +200,19 @@ fn center() -> impl Strategy<Value = Center> {
     ]
 }
 
-/// Rules for a stack of any depth (one entry for all frames).
+/// Most frames of a stack.
+const DEPTH: usize = 40;
+
+/// Rules for a stack of any depth: one entry for all frames, or for more than there are.
 fn rule() -> impl Strategy<Value = Rule> {
     let level = || (0.5..2.0_f64, -3.0..3.0_f64).prop_map(|(scale, zero)| Level { scale, zero });
     let std = || (0..2_usize).prop_map(|ddof| Spread::Std { ddof });
-    let noise = (0.5..3.0_f64, 0.0..5.0_f64, 0.0..0.1_f64, level())
-        .prop_map(|(gain, rdnoise, snoise, level)| vec![Noise { gain, rdnoise, snoise, level }]);
+    let noise = move || {
+        (0.5..3.0_f64, 0.0..5.0_f64, 0.0..0.1_f64, level())
+            .prop_map(|(gain, rdnoise, snoise, level)| Noise { gain, rdnoise, snoise, level })
+    };
+    let several = prop_oneof![Just(1..2), Just(DEPTH..DEPTH + 1)];
+    let noise = several.prop_flat_map(move |n| prop::collection::vec(noise(), n));
     prop_oneof![
         6 => (prop::option::of(center()), std()).prop_map(|(about, spread)| Rule::Scatter {
             about,
@@ -194,10 +224,8 @@ fn rule() -> impl Strategy<Value = Rule> {
             spread: Spread::Mad { factor: MAD_TO_STD },
             levels: None
         }),
-        1 => (std(), level()).prop_map(|(spread, level)| Rule::Scatter {
-            about: None,
-            spread,
-            levels: Some(vec![level])
+        1 => (std(), prop::collection::vec(level(), DEPTH)).prop_map(|(spread, levels)| {
+            Rule::Scatter { about: None, spread, levels: Some(levels) }
         }),
         2 => (prop::option::of(center()), noise)
             .prop_map(|(about, frames)| Rule::Noise { about, frames }),
@@ -261,6 +289,22 @@ fn statistic() -> impl Strategy<Value = Statistic> {
     ]
 }
 
+/// The plan for a stack of so many frames.
+fn fitted(mut plan: Plan, frames: usize) -> Plan {
+    for step in &mut plan.steps {
+        match step {
+            Step::Clip(Clip { rule: Rule::Noise { frames: noise, .. }, .. }) => {
+                noise.truncate(frames);
+            }
+            Step::Clip(Clip { rule: Rule::Scatter { levels: Some(levels), .. }, .. }) => {
+                levels.truncate(frames);
+            }
+            _ => {}
+        }
+    }
+    plan
+}
+
 fn plan() -> impl Strategy<Value = Plan> {
     let uncertainty = prop::option::of(prop_oneof![
         Just(Uncertainty::StdError),
@@ -296,7 +340,7 @@ fn plan() -> impl Strategy<Value = Plan> {
 
 fn columns() -> impl Strategy<Value = Vec<Vec<Sample>>> {
     let frame = (-3.0..3.0_f64, 0.5..2.0_f64, prop::bool::weighted(0.5), 0.0..2.0_f64);
-    (1..40_usize, 1..150_usize).prop_flat_map(move |(frames, pixels)| {
+    (1..DEPTH, 1..150_usize).prop_flat_map(move |(frames, pixels)| {
         let sample = (value(), prop::bool::weighted(0.1), variance(), any::<i16>());
         let column = prop::collection::vec(sample, frames);
         (
@@ -335,6 +379,7 @@ proptest! {
 
     #[test]
     fn kernel_is_column_by_column(columns in columns(), plan in plan()) {
+        let plan = fitted(plan, columns[0].len());
         let got = kernel(&columns, &plan, 1);
         for (got, column) in got.iter().zip(&columns) {
             assert_same(got, &truth(column, &plan), column);

@@ -2,8 +2,10 @@
 
 use super::{best, steps, Simd};
 use crate::deep_look as deep;
+use crate::halves;
 use crate::look::{self, Look, Manner, Source};
-use crate::order::{every_deeper, every_depth, Depth, Network, DEEPER, DEEPEST};
+use crate::order::{every_chunk, every_depth, every_half, Chunk, Depth, Network};
+use crate::order::{DEEPEST, SHALLOWEST};
 use crate::sample::{DType, Key, Row, Work};
 
 /// What a look is to find; see `look.rs`.
@@ -29,6 +31,8 @@ impl Sight {
 }
 
 type LookFn<T> = unsafe fn(&[&[u8]], Manner, &mut Look<T>) -> Option<bool>;
+type PartFn<K, A> = unsafe fn(&[&[u8]], &mut [Row<K>], &mut A, Manner) -> Option<bool>;
+type HalvesFn<T> = unsafe fn(Manner, &mut Look<T>);
 type TotalsFn = unsafe fn(&[&[u8]], Manner, &mut [Row<f64>]) -> Option<()>;
 type UnsoundFn = unsafe fn(&Row<f64>, &mut Row<u8>) -> bool;
 type DeepFn<T> = unsafe fn(usize, Manner, &mut Look<T>);
@@ -37,10 +41,23 @@ type DeepSquaresFn<T> = unsafe fn(usize, Manner, &mut Look<T>, &Row<f64>, &mut R
 type ColumnsFn<T> = unsafe fn(&[&[u8]], Manner, &[u16], &mut [Row<T>], usize);
 type SquaresFn = unsafe fn(&[&[u8]], Manner, &Row<f64>, &mut Row<f64>);
 
+/// Depths of half a stack.
+const HALVES: usize = DEEPEST + 1 - SHALLOWEST;
+
+/// What is done to halves, by their depth.
+type Parts<K, A> = [PartFn<K, A>; HALVES + 1];
+
+/// What is done to these planes.
+fn part<K, A>(parts: &Parts<K, A>, planes: &[&[u8]]) -> Option<PartFn<K, A>> {
+    parts.get((planes.len() + 1).checked_sub(SHALLOWEST)?).copied()
+}
+
 /// Looks at planes of one type and byte order by one instruction set.
 pub(crate) struct Looks<T: Work> {
     sights: [[LookFn<T>; DEEPEST]; 5],
-    deep_ranks: [LookFn<T>; DEEPER.len()],
+    sort_halves: LookFn<T>,
+    add_halves: LookFn<T>,
+    halves_ranks: [HalvesFn<T>; HALVES],
     totals: TotalsFn,
     unsound: UnsoundFn,
     stage: LookFn<T>,
@@ -48,6 +65,7 @@ pub(crate) struct Looks<T: Work> {
     staged_mad: DeepFn<T>,
     staged_total: DeepFn<T>,
     staged_scan: DeepScanFn<T>,
+    plain_scan: DeepScanFn<T>,
     staged_squares: DeepSquaresFn<T>,
     columns: ColumnsFn<T>,
     exact_squares: SquaresFn,
@@ -69,13 +87,25 @@ impl<T: Work> Looks<T> {
         unsafe { function(planes, manner, look) }
     }
 
-    /// Like `look` for the ranks of more planes, of which there are as many as in one of
-    /// [`DEEPER`].
+    /// Reads a block of more planes by halves, to be sorted or with their sum; see [`halves`].
     #[inline]
-    pub fn deep_ranks(&self, planes: &[&[u8]], manner: Manner, look: &mut Look<T>) -> Option<bool> {
-        let depth = DEEPER.iter().position(|depth| *depth == planes.len())?;
+    pub fn halves(
+        &self,
+        sorted: bool,
+        planes: &[&[u8]],
+        manner: Manner,
+        look: &mut Look<T>,
+    ) -> Option<bool> {
+        let function = if sorted { self.sort_halves } else { self.add_halves };
         // SAFETY: as above.
-        unsafe { (self.deep_ranks[depth])(planes, manner, look) }
+        unsafe { function(planes, manner, look) }
+    }
+
+    /// The ranks of `frames` planes of which both halves have been sorted.
+    #[inline]
+    pub fn halves_ranks(&self, frames: usize, manner: Manner, look: &mut Look<T>) {
+        // SAFETY: as above.
+        unsafe { (self.halves_ranks[frames.div_ceil(2) - SHALLOWEST])(manner, look) }
     }
 
     /// The sums of the blocks of a run, of any number of planes; see [`totals::totals`].
@@ -120,6 +150,13 @@ impl<T: Work> Looks<T> {
     pub fn staged_scan(&self, frames: usize, manner: Manner, about: &Row<f64>, look: &mut Look<T>) {
         // SAFETY: as above.
         unsafe { (self.staged_scan)(frames, manner, about, look) }
+    }
+
+    /// The same of halves that have not been sorted.
+    #[inline]
+    pub fn plain_scan(&self, frames: usize, manner: Manner, about: &Row<f64>, look: &mut Look<T>) {
+        // SAFETY: as above.
+        unsafe { (self.plain_scan)(frames, manner, about, look) }
     }
 
     /// Sums squares about `about` of a deep stack that has been read.
@@ -201,6 +238,76 @@ macro_rules! looks {
             front!($feature, std, Sortable<T>, look::sorted::<Sortable<T>, N, WIDTH, false>);
             front!($feature, mad, Sortable<T>, look::sorted::<Sortable<T>, N, WIDTH, true>);
             #[$feature]
+            unsafe fn sort_part<T: Source, const N: usize>(
+                bytes: &[&[u8]],
+                to: &mut [Row<SortKey<T>>],
+                odd: &mut Row<u8>,
+                manner: Manner,
+            ) -> Option<bool>
+            where
+                Depth<N>: Network<N>,
+            {
+                halves::sort_part::<Sortable<T>, N, WIDTH>(bytes, to, odd, manner)
+            }
+            #[$feature]
+            unsafe fn sort_halves<T: Source>(
+                planes: &[&[u8]],
+                manner: Manner,
+                look: &mut Look<WorkOf<T>>,
+            ) -> Option<bool> {
+                let parts = Table::<T>::SORT_PART;
+                halves::halves(
+                    planes,
+                    look,
+                    |look| &mut look.odd,
+                    |bytes, to, odd| {
+                        // SAFETY: this is code of the same instruction set.
+                        unsafe { part(parts, bytes)?(bytes, to, odd, manner) }
+                    },
+                )
+            }
+            #[$feature]
+            unsafe fn add_part<T: Source, const N: usize>(
+                bytes: &[&[u8]],
+                to: &mut [Row<T::Key>],
+                total: &mut Row<f64>,
+                manner: Manner,
+            ) -> Option<bool>
+            where
+                Depth<N>: Network<N>,
+            {
+                halves::add_part::<T, N>(bytes, to, total, manner)
+            }
+            #[$feature]
+            unsafe fn add_halves<T: Source>(
+                planes: &[&[u8]],
+                manner: Manner,
+                look: &mut Look<WorkOf<T>>,
+            ) -> Option<bool> {
+                let parts = Table::<T>::ADD_PART;
+                look.total = Row::filled(0.0);
+                halves::halves(
+                    planes,
+                    look,
+                    |look| &mut look.total,
+                    |bytes, to, total| {
+                        // SAFETY: this is code of the same instruction set.
+                        unsafe { part(parts, bytes)?(bytes, to, total, manner) }
+                    },
+                )?;
+                look.total.0.iter_mut().for_each(|sum| *sum += planes.len() as f64 * manner.offset);
+                Some(look::unsound(&look.total, &mut look.odd))
+            }
+            #[$feature]
+            unsafe fn halves_ranks<T: Source, const M: usize>(
+                manner: Manner,
+                look: &mut Look<WorkOf<T>>,
+            ) where
+                Depth<M>: Chunk<M>,
+            {
+                halves::ranks::<SortKey<T>, M>(manner, look)
+            }
+            #[$feature]
             unsafe fn totals<T: Source>(
                 planes: &[&[u8]],
                 manner: Manner,
@@ -281,6 +388,8 @@ macro_rules! looks {
 
             pub(super) struct Table<T>(T);
             impl<T: Source> Table<T> {
+                const SORT_PART: &'static Parts<SortKey<T>, Row<u8>> = &every_half!(sort_part);
+                const ADD_PART: &'static Parts<T::Key, Row<f64>> = &every_half!(add_part);
                 pub(super) const LOOKS: &'static Looks<WorkOf<T>> = &Looks {
                     sights: [
                         every_depth!(ranks),
@@ -289,7 +398,9 @@ macro_rules! looks {
                         every_depth!(std),
                         every_depth!(mad),
                     ],
-                    deep_ranks: every_deeper!(ranks),
+                    sort_halves: sort_halves::<T>,
+                    add_halves: add_halves::<T>,
+                    halves_ranks: every_chunk!(halves_ranks),
                     totals: totals::<T>,
                     unsound,
                     stage: stage::<Sortable<T>>,
@@ -297,6 +408,7 @@ macro_rules! looks {
                     staged_mad: staged_mad::<SortKey<T>>,
                     staged_total: staged_total::<SortKey<T>>,
                     staged_scan: staged_scan::<SortKey<T>>,
+                    plain_scan: staged_scan::<T::Key>,
                     staged_squares: staged_squares::<SortKey<T>>,
                     columns: columns::<T>,
                     exact_squares: exact_squares::<T>,

@@ -108,6 +108,7 @@ pub(crate) fn clip<T: Work>(
         for j in 0..lanes.width {
             again.0[j] = u8::from(clipping.judge(current, &mut lanes, &mut pass, j));
         }
+        pass.note_sides(kit, current, &lanes, clipping.report);
         pass.drop_outside(kit, current, lanes.width);
         *absent = true;
         let again = marked_lanes(&again, lanes.width);
@@ -276,13 +277,6 @@ impl Clipping<'_> {
         if gone == 0 {
             return false;
         }
-        if self.report.sides.is_some() {
-            for (frame, row) in v.iter().enumerate() {
-                if let Some(side) = pass.bounds.side(frame, j, row.0[j]) {
-                    self.report.reject(frame, l, side);
-                }
-            }
-        }
         if self.is_linear() {
             self.note_limits(pass.center.0[j], l);
         } else {
@@ -330,7 +324,6 @@ impl Clipping<'_> {
             outside.len()
         };
         for (_, frame, _) in &outside[..back] {
-            self.report.reject(*frame, l, 0);
             if let Some(samples) = &mut self.report.samples {
                 samples[*frame].0[l] |= flag;
             }
@@ -490,6 +483,20 @@ impl<T: Work> Pass<T> {
         }
     }
 
+    /// Notes the sides of the samples outside the bounds.
+    fn note_sides(&self, kit: &Kit<T>, v: &[Row<T>], lanes: &Lanes, report: &mut Report) {
+        let (w, Some(sides)) = (round_up(lanes.width), &mut report.sides) else { return };
+        let mut found = [Row::filled(0)];
+        for (k, (row, sides)) in v.chunks_exact(1).zip(sides).enumerate() {
+            let (low, high) = self.bounds.of(k);
+            found[0].0.fill(0);
+            kit.ops.mark_sides(row, w, low, high, &mut found);
+            for (side, l) in found[0].0.iter().zip(lanes.columns()) {
+                sides.0[usize::from(*l)] |= side;
+            }
+        }
+    }
+
     /// Drops the samples outside the bounds.
     fn drop_outside(&self, kit: &Kit<T>, v: &mut [Row<T>], width: usize) {
         let w = round_up(width);
@@ -539,12 +546,18 @@ impl<T: Work> Bounds<T> {
         }
     }
 
+    /// The limits of one frame.
+    fn of(&self, frame: usize) -> (&Row<T>, &Row<T>) {
+        match self {
+            Self::Common(low, high) => (low, high),
+            Self::PerFrame(frames) => (&frames[frame].0, &frames[frame].1),
+        }
+    }
+
     /// The side at which a sample is outside.
     fn side(&self, frame: usize, lane: usize, x: T) -> Option<u8> {
-        let (low, high) = match self {
-            Self::Common(low, high) => (low.0[lane], high.0[lane]),
-            Self::PerFrame(frames) => (frames[frame].0 .0[lane], frames[frame].1 .0[lane]),
-        };
+        let (low, high) = self.of(frame);
+        let (low, high) = (low.0[lane], high.0[lane]);
         if x < low {
             Some(LOW)
         } else {

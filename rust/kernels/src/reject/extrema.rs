@@ -53,7 +53,8 @@ fn drop_ranks<T: Work>(
     let (lowest, highest) = share(frames);
     let (mut low, mut high) = (Row::filled(lowest as u32), Row::filled(highest as u32));
     let (mut bottom, mut top) = (Row::filled(T::INFINITY), Row::filled(T::NEG_INFINITY));
-    let mut tied = Row::filled(0);
+    // Where nothing is left no bounds tell the ends apart either.
+    let mut tied = Row::filled(u8::from(lowest + highest == frames));
     if lowest + highest < frames {
         let end = frames - highest;
         (bottom, top) = (kit.rows[lowest], kit.rows[end - 1]);
@@ -70,8 +71,7 @@ fn drop_ranks<T: Work>(
         let end = here - highest;
         let at = |k: usize| kit.rows[k].0[l];
         (low.0[l], high.0[l]) = (lowest as u32, highest as u32);
-        (bottom.0[l], top.0[l]) = (T::INFINITY, T::NEG_INFINITY);
-        tied.0[l] = 0;
+        tied.0[l] = u8::from(here > 0);
         if lowest < end {
             (bottom.0[l], top.0[l]) = (at(lowest), at(end - 1));
             let below = lowest > 0 && at(lowest - 1) == bottom.0[l];
@@ -86,27 +86,10 @@ fn drop_ranks<T: Work>(
         bottom.0[l] = if tied.0[l] != 0 { T::NEG_INFINITY } else { bottom.0[l] };
         top.0[l] = if tied.0[l] != 0 { T::INFINITY } else { top.0[l] };
     }
-    let before = report.sides.is_some().then(|| v.to_vec());
+    report.reject_outside(kit.ops, v, w, &bottom, &top);
     kit.ops.drop_outside(v, w, &bottom, &top);
     for l in marked_lanes(&tied, w).iter().map(|l| usize::from(*l)) {
-        drop_tied(kit, v, l, low.0[l] as usize, high.0[l] as usize);
-    }
-    if let Some(before) = before {
-        // Among equal samples the first frames went at the low end, the last ones at the high end.
-        for l in (0..w).filter(|l| left.0[*l] < n.0[*l]) {
-            let low = low.0[l] as usize;
-            let bound = if low > 0 { kit.rows[low - 1].0[l] } else { T::NEG_INFINITY };
-            let below = before.iter().filter(|row| row.0[l] < bound).count();
-            let mut quota = low - below;
-            for (k, (was, is)) in before.iter().zip(&*v).enumerate() {
-                let (was, is) = (was.0[l], is.0[l]);
-                if was.present() && !is.present() {
-                    let tie = was == bound && quota > 0;
-                    quota -= usize::from(tie);
-                    report.reject(k, l, if tie || was < bound { LOW } else { HIGH });
-                }
-            }
-        }
+        drop_tied(kit, v, l, low.0[l] as usize, high.0[l] as usize, report);
     }
     *absent |= left.0[..w] != n.0[..w];
     Settled { n: left, center: None }
@@ -114,7 +97,14 @@ fn drop_ranks<T: Work>(
 
 /// Drops the `low` lowest and `high` highest samples of a lane where some are equal: of these the
 /// first frames at the low end, and the last ones at the high end.
-fn drop_tied<T: Work>(kit: &Kit<T>, v: &mut [Row<T>], l: usize, low: usize, high: usize) {
+fn drop_tied<T: Work>(
+    kit: &Kit<T>,
+    v: &mut [Row<T>],
+    l: usize,
+    low: usize,
+    high: usize,
+    report: &mut Report,
+) {
     let n = v.iter().filter(|row| row.0[l].present()).count();
     let ends = [(low, low.wrapping_sub(1)), (high, n.wrapping_sub(high))];
     for (end, (count, rank)) in ends.into_iter().enumerate() {
@@ -125,17 +115,19 @@ fn drop_tied<T: Work>(kit: &Kit<T>, v: &mut [Row<T>], l: usize, low: usize, high
         let beyond = |x: T| if end == 0 { x < bound } else { x > bound };
         let outside = kit.rows[..n].iter().filter(|row| beyond(row.0[l])).count();
         let mut quota = count - outside;
-        let mut drop = |row: &mut Row<T>| {
+        let side = if end == 0 { LOW } else { HIGH };
+        let mut drop = |(k, row): (usize, &mut Row<T>)| {
             let tie = row.0[l] == bound && quota > 0;
             quota -= usize::from(tie);
             if tie || beyond(row.0[l]) {
                 row.0[l] = T::NAN;
+                report.reject(k, l, side);
             }
         };
         if end == 0 {
-            v.iter_mut().for_each(&mut drop);
+            v.iter_mut().enumerate().for_each(&mut drop);
         } else {
-            v.iter_mut().rev().for_each(&mut drop);
+            v.iter_mut().enumerate().rev().for_each(&mut drop);
         }
     }
 }
@@ -156,8 +148,6 @@ pub(crate) fn range<T: Work>(
         report.n_low.0[l] += below.0[l];
         report.n_high.0[l] += above.0[l];
     }
-    for l in 0..w {
-        report.reject_outside(v, l, l, low.0[l], high.0[l]);
-    }
+    report.reject_outside(kit.ops, v, w, &low, &high);
     *absent |= kit.ops.drop_outside(v, w, &low, &high);
 }

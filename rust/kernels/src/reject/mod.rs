@@ -11,6 +11,7 @@ pub(crate) use extrema::{extrema, range};
 pub(crate) use lanes::{each_marked, marked_lanes};
 pub(crate) use pclip::pclip;
 
+use crate::dispatch::Ops;
 use crate::sample::{Row, Work, LANES};
 
 /// Why a sample is not used; bits of the product `sample_flags`.
@@ -76,8 +77,11 @@ pub(crate) struct Report {
     counted_high: Row<u32>,
     /// [`sample_flags`] of every sample, if asked for.
     pub samples: Option<Vec<Row<u8>>>,
-    /// The side at which the last step rejected a sample ([`LOW`] or [`HIGH`]), if asked for.
+    /// The side at which a step rejected a sample ([`LOW`] or [`HIGH`]), if asked for; of the last
+    /// step where each judges what others reject too.
     pub sides: Option<Vec<Row<u8>>>,
+    /// Those of all steps there.
+    decided: Vec<Row<u8>>,
 }
 
 /// Rejected at the low side.
@@ -100,6 +104,7 @@ impl Report {
             counted_low: Row::filled(0),
             counted_high: Row::filled(0),
             sides: with_sides.then(|| vec![Row::filled(0); frames]),
+            decided: Vec::new(),
         }
     }
 
@@ -115,7 +120,8 @@ impl Report {
         }
         self.spoiled.0.fill(0);
         self.limits = None;
-        for row in self.samples.iter_mut().chain(&mut self.sides).flatten() {
+        let rows = self.samples.iter_mut().chain(&mut self.sides).flatten();
+        for row in rows.chain(&mut self.decided) {
             row.0.fill(0);
         }
     }
@@ -147,39 +153,42 @@ impl Report {
         }
     }
 
-    /// Notes the rejection of the samples outside `low ..= high` of lane `lane`, which stand in
-    /// lane `j` of `v`.
+    /// Notes the rejection of the samples outside `low ..= high`.
     pub fn reject_outside<T: Work>(
         &mut self,
+        ops: &Ops<T>,
         v: &[Row<T>],
-        j: usize,
-        lane: usize,
-        low: T,
-        high: T,
+        w: usize,
+        low: &Row<T>,
+        high: &Row<T>,
     ) {
         if let Some(sides) = &mut self.sides {
-            for (row, sides) in v.iter().zip(sides) {
-                if row.0[j] < low {
-                    sides.0[lane] = LOW;
-                } else if row.0[j] > high {
-                    sides.0[lane] = HIGH;
-                }
-            }
+            ops.mark_sides(v, w, low, high, sides);
         }
     }
 
-    /// Makes the counts those of samples still in `used`, and forgets the sides.
+    /// Makes the counts those of samples still in `used`, whose sides are decided now, and forgets
+    /// the sides of the step.
     pub fn count_sides<T: Work>(&mut self, used: &[Row<T>]) {
         let Some(sides) = &mut self.sides else { return };
         (self.n_low, self.n_high) = (self.counted_low, self.counted_high);
-        for (row, sides) in used.iter().zip(sides) {
+        self.decided.resize(sides.len(), Row::filled(0));
+        for ((row, sides), decided) in used.iter().zip(sides).zip(&mut self.decided) {
             for l in 0..LANES {
-                let here = !row.0[l].f64().is_nan();
-                self.n_low.0[l] += u32::from(here && sides.0[l] == LOW);
-                self.n_high.0[l] += u32::from(here && sides.0[l] == HIGH);
+                let side = if row.0[l].present() { sides.0[l] } else { 0 };
+                self.n_low.0[l] += u32::from(side == LOW);
+                self.n_high.0[l] += u32::from(side == HIGH);
+                decided.0[l] |= side;
                 sides.0[l] = 0;
             }
         }
         (self.counted_low, self.counted_high) = (self.n_low, self.n_high);
+    }
+
+    /// Makes the sides those that were decided.
+    pub fn decide_sides(&mut self) {
+        if let Some(sides) = self.sides.as_mut().filter(|_| !self.decided.is_empty()) {
+            std::mem::swap(sides, &mut self.decided);
+        }
     }
 }

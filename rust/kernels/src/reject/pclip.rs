@@ -75,9 +75,7 @@ pub(crate) fn pclip<T: Work>(
         }
         (below, above) = (Row::filled(0), Row::filled(0));
     }
-    if report.sides.is_some() {
-        (0..w).for_each(|l| report.reject_outside(v, l, l, bottom.0[l], top.0[l]));
-    }
+    report.reject_outside(kit.ops, v, w, &bottom, &top);
     kit.ops.drop_counted(v, w, &bottom, &top, &mut below, &mut above);
     for l in 0..w {
         left.0[l] -= below.0[l] + above.0[l];

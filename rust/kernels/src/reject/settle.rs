@@ -289,11 +289,7 @@ impl Clipping<'_> {
             kit.ops.drop_outside(&mut judged, w, &low, &high);
             judged
         });
-        if self.report.sides.is_some() {
-            for l in (0..w).filter(|l| certain.0[*l] != 0) {
-                self.report.reject_outside(v, l, l, low.0[l], high.0[l]);
-            }
-        }
+        self.report.reject_outside(kit.ops, v, w, &low, &high);
         *absent |= kit.ops.drop_outside(v, w, &low, &high);
         if self.report.with_std {
             let spread = match (judged, &way) {

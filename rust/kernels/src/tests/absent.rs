@@ -23,8 +23,14 @@ const ABSENT: [f32; 4] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -f32::NAN]
 fn draw(random: &mut Random, frames: usize) -> Vec<Vec<f32>> {
     let mut planes = vec![vec![0.0; pixels(frames)]; frames];
     for l in 0..pixels(frames) {
+        // One column in four has equal samples, and zeros of both signs.
+        let few = l % 4 == 3;
         for plane in &mut planes {
-            plane[l] = random.below(2000) as f32 - 1000.5;
+            plane[l] = if few {
+                [-1.0, -0.0, 0.0, 1.0, 2.0][random.below(5) as usize]
+            } else {
+                random.below(2000) as f32 - 1000.5
+            };
         }
         let lost = if l / 128 % 2 == 0 { [0, 1, 1, 1, 2, 3][random.below(6) as usize] } else { 0 };
         for _ in 0..lost {
@@ -57,6 +63,8 @@ fn the_median_is_that_of_the_samples_present() {
             (false, true, false),
             (true, false, false),
             (false, false, true),
+            (false, true, true),
+            (true, true, false),
         ] {
             let samples = draw(&mut random, frames);
             let raw = |x: &f32| if big { x.to_be_bytes() } else { x.to_le_bytes() };

@@ -316,6 +316,38 @@ fn a_look_changes_no_bit() {
     }
 }
 
+/// Only the image is asked for: columns that lose one sample are settled by a look, too.
+#[test]
+fn a_second_look_changes_no_bit() {
+    let mut random = Random(0xD134_2543_DE82_EF95);
+    let statistics = [Statistic::Mean, Statistic::Median, Statistic::LowerMedian, Statistic::Sum];
+    for _ in 0..400 {
+        let dtype = [DType::F32, DType::U16, DType::I16, DType::F64, DType::F32, DType::F32]
+            [random.below(6) as usize];
+        let frames = 3 + random.below(30) as usize;
+        let mut plan = draw_plan(&mut random, dtype != DType::F64);
+        plan.statistic = statistics[random.below(4) as usize];
+        plan.uncertainty = None;
+        let center = [Center::Mean, Center::Median, Center::LowerMedian][random.below(3) as usize];
+        let spread = Spread::Std { ddof: random.below(3) as usize };
+        let rule = Rule::Scatter { about: None, spread, levels: None };
+        let limit =
+            |random: &mut Random| [1.0, 1.5, 2.0, 3.0, f64::INFINITY][random.below(5) as usize];
+        let mut clip = Clip::new(center, rule, limit(&mut random), limit(&mut random));
+        clip.maxiters = [None, Some(1), Some(2), Some(5)][random.below(4) as usize];
+        clip.nkeep = [0, 2, frames - 1, frames][random.below(4) as usize];
+        clip.min_samples = [0, 3, frames - 1, frames][random.below(4) as usize];
+        clip.maxrej = [None, None, Some(0), Some(1)][random.below(4) as usize];
+        plan.steps = vec![Step::Clip(clip)];
+        let pixels = 128 + random.below(1500) as usize;
+        let stack = Stack::draw(&mut random, frames, pixels, dtype);
+        let looked = stack.combine(&plan, &[Product::Image], false);
+        let general = stack.combine(&plan, &[Product::Image], true);
+        let at = looked[0].iter().zip(&general[0]).position(|(a, b)| a != b);
+        assert_eq!(at, None, "{frames} x {pixels} {dtype:?} by {plan:?}");
+    }
+}
+
 /// The places of a plane that covers some rows and columns of a stack.
 fn draw_cover(random: &mut Random, height: usize, width: usize) -> (Vec<usize>, usize, usize) {
     let rate = [1, 1, 3][random.below(3) as usize];
