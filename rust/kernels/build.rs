@@ -84,6 +84,11 @@ fn main() {
     for n in 1..=DEEPEST {
         let names = list(n, ", ", |i| format!("v{i}"));
         let [few, many] = [FEW, MANY].map(|registers| code(merge_exchange(n, 0, 1, registers)));
+        let network = if few == many {
+            format!("{few}[{names}]")
+        } else {
+            format!("if registers(WIDTH) == FEW {{ {few}[{names}] }} else {{ {many}[{names}] }}")
+        };
         writeln!(
             text,
             "impl Network<{n}> for Depth<{n}> {{
@@ -94,7 +99,7 @@ fn main() {
     #[inline(always)]
     fn sort<K: Order, const WIDTH: usize>(v: [K; {n}]) -> [K; {n}] {{
         let [{names}] = v;
-        if registers(WIDTH) == FEW {{ {few}[{names}] }} else {{ {many}[{names}] }}
+        {network}
     }}
     #[inline(always)]
     fn pad<T: Work>(v: [T; {n}]) -> [T; {n}] {{ [{pad}] }}
