@@ -10,7 +10,7 @@ class Recipe:
 def combine(
     pixels: Any,
     plan: Recipe,
-    outputs: dict[str, NDArray[Any]],
+    outputs: dict[str, NDArray[Any] | None],
     masks: Any,
     weights: Any,
     zero: Any,

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from imcombiners_astro.products import NotedCube
+
 __all__ = ["DIAGNOSTICS", "Derived", "Diagnostic", "checked_array", "take"]
 
 
@@ -80,15 +82,15 @@ def checked_array(name, value, shape):
     ----------
     name : str
         A key of `DIAGNOSTICS`.
-    value : array-like or None
+    value : array-like, NotedCube or None
         The array; it is not copied.
     shape : tuple of int
         Shape of the image it belongs to.
 
     Returns
     -------
-    ndarray or None
-        A `Derived` stays as it is.
+    ndarray, NotedCube or None
+        A `Derived` and a `~imcombiners_astro.products.NotedCube` stay as they are.
 
     Raises
     ------
@@ -100,14 +102,14 @@ def checked_array(name, value, shape):
     if value is None or isinstance(value, Derived):
         return value
     diagnostic = DIAGNOSTICS[name]
-    array = np.asarray(value)
+    array = value if isinstance(value, NotedCube) else np.asarray(value)
     if not diagnostic.accepts(array.dtype):
         expected = np.dtype(diagnostic.dtype).name
         if diagnostic.is_value:
             expected = "float32 or float64"
         raise TypeError(f"{name} must be of type {expected}, found {array.dtype}.")
     found = array.shape[1:] if diagnostic.is_cube else array.shape
-    if found != tuple(shape) or array.ndim != len(shape) + diagnostic.is_cube:
+    if found != tuple(shape) or len(array.shape) != len(shape) + diagnostic.is_cube:
         expected = ", ".join(map(str, shape))
         if diagnostic.is_cube:
             expected = f"N, {expected}"

@@ -248,6 +248,9 @@ def combine_planes(
         that every plane is contiguous. Of shape ``(N,)``, int64: "frame_used",
         "frame_rejected_low", "frame_rejected_high" (samples of every frame), and
         "frame_negative", which is 1 where any of the ``variances`` read is negative.
+        With "sample_notes": None and ``zeroed``, few "sample_flags" are not written but
+        noted: None becomes an int64 array of ``sample << 8 | flags``, in any order,
+        where samples are counted through the cube.
     masks : bool `~numpy.ndarray` (N, *shape) or ``shape``, or sequence, optional
         True where a sample is bad. Items of a sequence may be None.
     weights : array-like (N,), `~numpy.ndarray` (N, *shape), or sequence, optional

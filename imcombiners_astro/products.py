@@ -10,6 +10,7 @@ from imcombiners_astro.errors import IntegerResultError
 
 __all__ = [
     "MemoryStore",
+    "NotedCube",
     "Product",
     "blank_array",
     "empty_pixels",
@@ -39,6 +40,8 @@ class Product(NamedTuple):
         Whether there is a value for each sample instead of one for each pixel.
     convert : callable or None
         Makes the values that are kept of those of the kernel; None: they are the same.
+    is_noted : bool
+        Whether a cube is kept in memory as a `NotedCube`.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Product(NamedTuple):
     dtype: np.dtype
     is_cube: bool = False
     convert: Callable[[np.ndarray], np.ndarray] | None = None
+    is_noted: bool = False
 
     def nbytes(self, n_pixels, n_frames):
         """Bytes of the whole array."""
@@ -140,6 +144,63 @@ def empty_pixels(argument, dtype):
     )
 
 
+class NotedCube:
+    """
+    A cube of bytes of which few are not 0, until somebody needs it.
+
+    It is as large as the images, or a quarter of that: to touch so much memory takes
+    longer than to note the few bytes.
+
+    Parameters
+    ----------
+    cube : uint8 `~numpy.ndarray`
+        The cube without them, as `blank_array` makes it.
+    notes : list of int64 `~numpy.ndarray` (n,)
+        ``sample << 8 | byte`` of those to be written, where samples are counted through
+        the cube.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from imcombiners_astro.products import NotedCube
+    >>> notes = np.array([2 << 8 | 64, 5 << 8 | 1])
+    >>> NotedCube(np.zeros((2, 3), np.uint8), [notes]).whole()
+    array([[ 0,  0, 64],
+           [ 0,  0,  1]], dtype=uint8)
+    """
+
+    def __init__(self, cube, notes):
+        self._cube, self._notes = cube, notes
+
+    def __len__(self):
+        return len(self._cube)
+
+    @property
+    def shape(self):
+        """Shape of the cube."""
+        return self._cube.shape
+
+    @property
+    def dtype(self):
+        """Type of the cube."""
+        return self._cube.dtype
+
+    def whole(self):
+        """
+        Write what has been noted.
+
+        Returns
+        -------
+        uint8 `~numpy.ndarray`
+            The same each time.
+        """
+        flat = self._cube.reshape(-1)
+        for notes in self._notes:
+            flat[notes >> 8] = notes.astype(np.uint8)
+        self._notes = []
+        return self._cube
+
+
 class MemoryStore:
     """
     The arrays of a result in memory.
@@ -157,17 +218,40 @@ class MemoryStore:
     def __init__(self, products, shape, n_frames):
         self._products = {product.name: product for product in products}
         self._shape = tuple(shape)
-        n_pixels = int(np.prod(shape))
+        self._n_pixels = int(np.prod(shape))
         self._arrays = {
             p.name: blank_array(
-                (n_frames, n_pixels) if p.is_cube else n_pixels, p.dtype
+                (n_frames, self._n_pixels) if p.is_cube else self._n_pixels, p.dtype
             )
             for p in products
         }
+        self._notes = {p.name: [] for p in products if p.is_noted}
 
     def keeps(self, name):
         """Whether a product is kept."""
         return name in self._products
+
+    def takes_notes(self, name):
+        """Whether few bytes of a cube may be noted instead of written."""
+        return name in self._notes
+
+    def note(self, name, piece, notes):
+        """
+        Keep notes of a cube.
+
+        Parameters
+        ----------
+        name, piece
+            As for `room`.
+        notes : int64 `~numpy.ndarray` (n,)
+            As `~imcombiners_astro.planes.combine_planes` gives them.
+        """
+        n_pixels = int(np.prod(piece.shape))
+        if n_pixels != self._n_pixels:
+            frame, pixel = np.divmod(notes >> 8, n_pixels)
+            sample = frame * self._n_pixels + piece.place.start + pixel
+            notes = sample << 8 | notes & 255
+        self._notes[name].append(notes)
 
     def room(self, name, piece):
         """
@@ -223,11 +307,12 @@ class MemoryStore:
 
         Returns
         -------
-        dict of str to `~numpy.ndarray`
+        dict of str to `~numpy.ndarray` or NotedCube
             The products, of the shape of the image or (N, *shape).
         """
-        shape = self._shape
-        return {
-            name: array.reshape((-1, *shape) if array.ndim > 1 else shape)
-            for name, array in self._arrays.items()
-        }
+        shape, found = self._shape, {}
+        for name, array in self._arrays.items():
+            found[name] = array.reshape((-1, *shape) if array.ndim > 1 else shape)
+        for name, notes in self._notes.items():
+            found[name] = NotedCube(found[name], notes)
+        return found

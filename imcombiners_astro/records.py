@@ -97,7 +97,7 @@ class Record:
 
         Returns
         -------
-        dict of str to `~numpy.ndarray`
+        dict of str to `~numpy.ndarray` or None
             Outputs for `~imcombiners_astro.planes.combine_planes`.
         """
         n_frames = len(piece.pixels)
@@ -107,6 +107,8 @@ class Record:
             found["mask_rej"] = store.room("mask_rej", piece)
         if self.level == "full":
             found["sample_flags"] = store.room("sample_flags", piece)
+            if store.takes_notes("sample_flags"):
+                found["sample_notes"] = None
         elif not self.by_kernel:
             found["sample_flags"] = blank_array((n_frames, *piece.shape), np.uint8)
         return found
@@ -134,6 +136,8 @@ class Record:
             total += outputs[name]
         if self.by_kernel:
             self.n_used += outputs[_USED]
+            if "sample_notes" in outputs:
+                store.note("sample_flags", piece, outputs["sample_notes"])
             return
         if past is not None:
             _add_past(outputs, past, plans)

@@ -17,6 +17,7 @@ from imcombiners_astro.diagnostics import (
     take,
 )
 from imcombiners_astro.flags import mark_unused
+from imcombiners_astro.products import NotedCube
 from imcombiners_astro.result_fits import (
     diagnostic_hdus,
     finish_image_header,
@@ -62,7 +63,17 @@ class _Mask(_Attribute):
 
 
 class _Flags(_Attribute):
-    """The flags of the samples; with new ones the mask stays that of the old ones."""
+    """
+    The flags of the samples, all made of a few when they are first needed.
+
+    With new ones the mask stays that of the old ones.
+    """
+
+    def __get__(self, instance, owner=None):
+        value = super().__get__(instance, owner)
+        if isinstance(value, NotedCube):
+            value = instance.__dict__["_sample_flags"] = value.whole()
+        return value
 
     def __set__(self, instance, value):
         if instance._kept(self.name) is not None:
@@ -121,11 +132,13 @@ class CombinedCCDData(CCDData):
     more than this combination: all diagnostics are None. The same holds for ``sum``,
     ``mean``, ``min`` and ``max``, and if the number is the first operand.
 
-    *``mask_rej``* of a combination with ``diagnostics="full"`` in memory is made of
-    ``sample_flags`` when it is first used; most never use it, and it takes as much
-    memory as the flags. To change flags in place and keep the mask of the combination,
-    use ``mask_rej`` first: what is changed in them before shows in it. Setting
-    ``sample_flags`` to another array leaves the mask as it was.
+    *Cubes* of a combination with ``diagnostics="full"`` in memory are made when they
+    are first used: ``sample_flags`` of notes of the samples to which something
+    happened, as long as these are few, and ``mask_rej`` of ``sample_flags``. Most are
+    never used, and each takes a byte for every sample. To change flags in place and
+    keep the mask of the combination, use ``mask_rej`` first: what is changed in them
+    before shows in it. Setting ``sample_flags`` to another array leaves the mask as it
+    was.
 
     ``write`` puts each diagnostic in a FITS extension, and the file appears only when
     it is complete; ``CombinedCCDData.read`` brings all back, ``CCDData.read`` the image
@@ -234,12 +247,12 @@ class CombinedCCDData(CCDData):
     def _n_frames_but_for(self, name):
         for other in ("frames", "mask_rej", "sample_flags"):
             value = self._kept(other)
-            if other != name and isinstance(value, np.ndarray | Table):
+            if other != name and isinstance(value, np.ndarray | NotedCube | Table):
                 return len(value)
         return None
 
     def _kept(self, name):
-        """Return a diagnostic without making it, if it is `Derived`."""
+        """Return a diagnostic without making it of another, or of notes."""
         return self.__dict__.get("_" + name)
 
     def _unused_planes(self):
@@ -258,6 +271,7 @@ class CombinedCCDData(CCDData):
 
     def _slice(self, item):
         kwargs = super()._slice(item)
+        self.sample_flags  # noqa: B018 (made now: parts of it are views)
         for name in DIAGNOSTICS:
             kwargs[name] = take(name, self._kept(name), item)
         return {**kwargs, "frames": self.frames}

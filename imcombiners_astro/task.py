@@ -197,10 +197,14 @@ class Task:
 
     @property
     def lean_products(self):
-        """The products without ``mask_rej``, if it follows from those."""
+        """The products of which a result in memory can make the others."""
         if self.record is None or self.record.level != "full":
             return self.products
-        return [p for p in self.products if p.name != "mask_rej"]
+        return [
+            p._replace(is_noted=p.name == "sample_flags" and self.record.by_kernel)
+            for p in self.products
+            if p.name != "mask_rej"
+        ]
 
     @property
     def gives_flags(self):

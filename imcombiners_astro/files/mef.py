@@ -28,6 +28,7 @@ from imcombiners_astro.files.options import ReadOptions
 from imcombiners_astro.files.paths import at_home, is_url, split_hdu
 from imcombiners_astro.files.rawfile import open_bytes
 from imcombiners_astro.files.scan import all_entries
+from imcombiners_astro.products import NotedCube
 from imcombiners_astro.provenance import write_header
 from imcombiners_astro.result import DIAGNOSTICS, CombinedCCDData
 
@@ -457,8 +458,9 @@ def _nbytes(result):
     arrays = [result.data, result.mask, getattr(result.uncertainty, "array", None)]
     if isinstance(result, CombinedCCDData):
         kept = [result._kept(name) for name in DIAGNOSTICS]
-        # The mask that is made when it is written is as large as the flags.
-        arrays += [result.sample_flags if isinstance(x, Derived) else x for x in kept]
+        # Cubes that are made when they are written are as large as the flags.
+        later = Derived | NotedCube
+        arrays += [result.sample_flags if isinstance(x, later) else x for x in kept]
     # what is read-only is in files
     return sum(
         x.nbytes for x in arrays if isinstance(x, np.ndarray) and x.flags.writeable

@@ -170,6 +170,10 @@ class FileStore:
         """Whether a product is kept."""
         return name in self._products
 
+    def takes_notes(self, name):
+        """Whether few bytes of a cube may be noted: all are written."""
+        return False
+
     def room(self, name, piece):
         """Give an array for what the kernel writes; see `MemoryStore`."""
         product = self._products[name]

@@ -142,6 +142,7 @@ def test_memory_is_asked_for_what_is_kept(monkeypatch, level):
 
     monkeypatch.setattr(ccd, "Task", Noted)
     result = combine(frames(), rejectors=SigClip(2), diagnostics=level)
+    result.sample_flags  # noqa: B018 (all of them are written now)
     arrays = [result.data, result.mask, result.uncertainty.array]
     arrays += [result._kept(name) for name in DIAGNOSTICS]
     arrays = [array for array in arrays if isinstance(array, np.ndarray)]

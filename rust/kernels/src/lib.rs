@@ -26,7 +26,7 @@
 //! `variances` (operations on rows of pixels), `passes` (clipping of sorted columns), `distances`
 //! (spread of a sorted column), `look` and `deep_look` (center and spread straight from the
 //! planes), `totals` (sums of runs of pixels), [`dispatch`] (all of these for every instruction
-//! set), `estimate` (center and spread), `reject`, `statistic`, `outputs` (what goes out), `direct`
+//! set), `estimate` (center and spread), `reject`, `statistic`, `notes` (cubes of few bytes), `outputs` (what goes out), `direct`
 //! (what to look for, and which columns that settles), `propagate` (what is made of variances and
 //! flags), `frames` (counts per frame), `job` (what all blocks share), `load`, `masks`, `steps` and
 //! `block` (a block from planes to products), `combine` (the verb). `pool` (threads) and `prefetch`
@@ -53,6 +53,7 @@ mod load;
 mod look;
 mod marks;
 mod masks;
+mod notes;
 mod order;
 mod outputs;
 mod passes;
@@ -76,6 +77,7 @@ pub use column::{combine_column, percentiles, Modifier, Pixel};
 pub use combine::{combine, MOST_FRAMES};
 pub use error::{Error, Result};
 pub use grow::grow_mask;
+pub use notes::{NotedCube, Notes};
 pub use outputs::{Buffer, Kind, Outputs, PerFrame, Product};
 pub use pool::{default_threads, set_default_threads};
 pub use reject::{output_flags, sample_flags};

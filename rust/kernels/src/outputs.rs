@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::dispatch::Ops;
 use crate::error::{Error, Result};
+use crate::notes::NotedCube;
 use crate::sample::{Row, Work, LANES};
 
 macro_rules! products {
@@ -105,6 +106,8 @@ pub enum Buffer<'a> {
     U32(&'a mut [u32]),
     /// One plane of bytes per frame.
     Cube(Vec<&'a mut [u8]>),
+    /// The same, and notes of the few bytes that are not 0.
+    Noted(NotedCube<'a>),
     /// One number per frame, which all threads share.
     Frames(&'a PerFrame),
 }
@@ -160,7 +163,7 @@ impl<'a> Outputs<'a> {
                 | (Kind::Byte, Buffer::U8(_))
                 | (Kind::Count, Buffer::U16(_))
                 | (Kind::Word, Buffer::U32(_))
-                | (Kind::Cube, Buffer::Cube(_))
+                | (Kind::Cube, Buffer::Cube(_) | Buffer::Noted(_))
                 | (Kind::Frame, Buffer::Frames(_))
         );
         if !fits {
@@ -201,12 +204,8 @@ impl<'a> Outputs<'a> {
                 Buffer::U8(b) => Error::same_length(product.name(), b.len(), pixels)?,
                 Buffer::U16(b) => Error::same_length(product.name(), b.len(), pixels)?,
                 Buffer::U32(b) => Error::same_length(product.name(), b.len(), pixels)?,
-                Buffer::Cube(planes) => {
-                    Error::same_length(product.name(), planes.len(), frames)?;
-                    for plane in planes {
-                        Error::same_length(product.name(), plane.len(), pixels)?;
-                    }
-                }
+                Buffer::Cube(planes) => check_planes(*product, planes, pixels, frames)?,
+                Buffer::Noted(cube) => check_planes(*product, &cube.planes, pixels, frames)?,
                 Buffer::Frames(b) => Error::same_length(product.name(), b.0.len(), frames)?,
             }
         }
@@ -242,6 +241,10 @@ impl<'a> Outputs<'a> {
                     let (x, y) = planes.into_iter().map(|p| p.split_at_mut(mid)).unzip();
                     (Buffer::Cube(x), Buffer::Cube(y))
                 }
+                Buffer::Noted(b) => {
+                    let (x, y) = b.split_at(mid);
+                    (Buffer::Noted(x), Buffer::Noted(y))
+                }
                 Buffer::Frames(b) => (Buffer::Frames(b), Buffer::Frames(b)),
             };
             left.push((product, a));
@@ -259,6 +262,16 @@ impl<'a> Outputs<'a> {
     }
 }
 
+fn check_planes(
+    product: Product,
+    planes: &[&mut [u8]],
+    pixels: usize,
+    frames: usize,
+) -> Result<()> {
+    Error::same_length(product.name(), planes.len(), frames)?;
+    planes.iter().try_for_each(|plane| Error::same_length(product.name(), plane.len(), pixels))
+}
+
 /// Where the lanes of a block go.
 #[derive(Clone, Copy)]
 pub(crate) enum Spots<'a> {
@@ -269,6 +282,15 @@ pub(crate) enum Spots<'a> {
 }
 
 impl Spots<'_> {
+    /// The pixel of a lane, if it has one.
+    #[inline(always)]
+    fn of(self, lane: usize) -> Option<usize> {
+        match self {
+            Spots::Run(at, len) => (lane < len).then_some(at + lane),
+            Spots::Each(spots) => spots.get(lane).copied(),
+        }
+    }
+
     /// Copies lanes.
     #[inline(always)]
     fn put<A: Copy, B>(self, to: &mut [B], from: &[A; LANES], convert: impl Fn(A) -> B) {
@@ -351,7 +373,22 @@ impl Buffer<'_> {
     /// Stores a byte per sample. Zeros stay as they are at pixels on their own: a look has written
     /// them.
     pub(crate) fn put_cube(&mut self, spots: Spots, mut row_of: impl FnMut(usize) -> Row<u8>) {
-        let Self::Cube(planes) = self else { return };
+        let planes = match self {
+            Self::Cube(planes) => planes,
+            Self::Noted(cube) if cube.is_noted() => {
+                for k in 0..cube.planes.len() {
+                    let row = row_of(k);
+                    each_marked(&row.0, |l| {
+                        if let Some(at) = spots.of(l) {
+                            cube.note(k, at, row.0[l]);
+                        }
+                    });
+                }
+                return cube.write_many();
+            }
+            Self::Noted(cube) => &mut cube.planes,
+            _ => return,
+        };
         for (k, plane) in planes.iter_mut().enumerate() {
             let row = row_of(k);
             let Spots::Each(spots) = spots else {
@@ -366,7 +403,7 @@ impl Buffer<'_> {
         }
     }
 
-    /// Stores the same count or byte everywhere.
+    /// Stores the same count or byte everywhere; in a noted cube everything is 0 already.
     pub(crate) fn fill(&mut self, at: usize, len: usize, value: u16) {
         match self {
             Self::U8(b) => b[at..at + len].fill(value as u8),

@@ -5,11 +5,13 @@
 use imcombiners_kernels::plan::Plan;
 use imcombiners_kernels::plane::{reals, Cover, Shape, View};
 use imcombiners_kernels::sample::DType;
-use imcombiners_kernels::{Buffer, Kind, Modifier, Outputs, PerFrame, Pixel, Product};
+use imcombiners_kernels::{
+    Buffer, Kind, Modifier, NotedCube, Notes, Outputs, PerFrame, Pixel, Product,
+};
 use numpy::ndarray::{ArrayViewMutD, Axis};
 use numpy::{
-    npyffi::PY_ARRAY_API, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyReadwriteArrayDyn,
-    PyUntypedArray, PyUntypedArrayMethods,
+    npyffi::PY_ARRAY_API, PyArray1, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods,
+    PyReadwriteArrayDyn, PyUntypedArray, PyUntypedArrayMethods,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -352,13 +354,22 @@ pub(crate) struct Targets<'py> {
     all: Vec<(Product, Target<'py>)>,
     /// What becomes of the products that are a number per frame.
     numbers: Vec<PerFrame>,
+    /// Notes of `sample_flags`, if they are asked for.
+    notes: Option<Notes>,
 }
 
+/// The output that is not a product: notes for one.
+const NOTES: &str = "sample_notes";
+
 impl<'py> Targets<'py> {
-    pub fn new(outputs: &Bound<'py, PyDict>, folded: &Folded) -> PyResult<Self> {
-        let mut all = Vec::new();
+    pub fn new(outputs: &Bound<'py, PyDict>, folded: &Folded, zeroed: bool) -> PyResult<Self> {
+        let (mut all, mut notes) = (Vec::new(), None);
         for (name, array) in outputs {
             let name: String = crate::options::extract("name of an output", &name)?;
+            if name == NOTES {
+                notes = Some(Notes::default());
+                continue;
+            }
             let Some(product) = Product::ALL.iter().find(|product| product.name() == name) else {
                 return Err(PyValueError::new_err(format!("unknown output: {name:?}")));
             };
@@ -387,8 +398,13 @@ impl<'py> Targets<'py> {
             }
             all.push((*product, target));
         }
+        let flags = all.iter().any(|(product, _)| *product == Product::SampleFlags);
+        if notes.is_some() && !(flags && zeroed) {
+            let text = format!("output {NOTES}: without zeroed sample_flags");
+            return Err(PyValueError::new_err(text));
+        }
         let numbers = all.iter().map(|_| PerFrame::new(folded.pixels.len())).collect();
-        Ok(Self { all, numbers })
+        Ok(Self { all, numbers, notes })
     }
 
     /// The buffers of all products.
@@ -404,7 +420,15 @@ impl<'py> Targets<'py> {
                 Target::U16(array) => Buffer::U16(array.as_slice_mut().map_err(|_| lost())?),
                 Target::U32(array) => Buffer::U32(array.as_slice_mut().map_err(|_| lost())?),
                 Target::U8(array) => match cube {
-                    true => Buffer::Cube(planes(array.as_array_mut()).ok_or_else(lost)?),
+                    true => {
+                        let planes = planes(array.as_array_mut()).ok_or_else(lost)?;
+                        match &self.notes {
+                            Some(notes) if *product == Product::SampleFlags => {
+                                Buffer::Noted(NotedCube::new(planes, notes))
+                            }
+                            _ => Buffer::Cube(planes),
+                        }
+                    }
                     false => Buffer::U8(array.as_slice_mut().map_err(|_| lost())?),
                 },
                 Target::Bool(array) => match cube {
@@ -425,14 +449,21 @@ impl<'py> Targets<'py> {
         Ok(outputs)
     }
 
-    /// Writes the numbers of the frames, once they are known.
-    pub fn finish(mut self) {
+    /// Writes the numbers of the frames, and puts notes into `outputs`, once they are known.
+    pub fn finish(mut self, outputs: &Bound<'py, PyDict>) -> PyResult<()> {
         for ((_, target), numbers) in self.all.iter_mut().zip(&self.numbers) {
             if let Target::I64(array) = target {
                 for (to, number) in array.as_array_mut().iter_mut().zip(numbers.values()) {
                     *to = number as i64;
                 }
             }
+        }
+        match self.notes {
+            Some(notes) => {
+                let notes = PyArray1::from_vec(outputs.py(), notes.into_inner());
+                outputs.set_item(NOTES, notes)
+            }
+            None => Ok(()),
         }
     }
 }

@@ -182,14 +182,13 @@ mod _core {
                 plane.errors = errors;
             }
         }
-        let mut targets = Targets::new(outputs, &folded)?;
+        let mut targets = Targets::new(outputs, &folded, zeroed)?;
         let mut products = targets.products()?;
         products.zeroed = zeroed;
         let shape = folded.shape();
         py.detach(|| kernels::combine(&planes, shape, &plan, products, n_threads))
             .map_err(to_python)?;
-        targets.finish();
-        Ok(())
+        targets.finish(outputs)
     }
 
     /// Marks everything within a radius of a marked sample; see `planes.grow_mask`.
