@@ -271,3 +271,23 @@ def test_bytes_as_masks():
     except TypeError:
         return
     assert_array_equal(np.isnan(image), masks != 0)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "u2", ">i2"])
+@pytest.mark.parametrize("n_frames", [3, 5, 20, 32, 40, 70])
+def test_the_image_does_not_depend_on_the_spread_being_asked_for(dtype, n_frames):
+    rng = np.random.default_rng(n_frames)
+    stack = rng.normal(1000.0, 5.0, (n_frames, 3, 500))
+    stack[rng.random(stack.shape) < 1e-3] += 5000.0
+    if dtype == "f8":
+        stack[:, 0] *= 1e304  # sums of many overflow
+    stack = stack.astype(dtype)
+    if dtype[0] == "f":
+        stack[rng.random(stack.shape) < 1e-3] = np.nan
+    step = ("sigclip", {"low": 3.0, "high": 3.0, "center": "median"})
+    plan = planes.Plan("mean", (step,), work="f8" if dtype == "f8" else "f4")
+    images = [np.empty(stack.shape[1:]) for _ in range(2)]
+    planes.combine_planes(stack, plan, {"image": images[0]})
+    spread = np.empty(stack.shape[1:])
+    planes.combine_planes(stack, plan, {"image": images[1], "std": spread})
+    np.testing.assert_array_equal(images[0].view("u8"), images[1].view("u8"))

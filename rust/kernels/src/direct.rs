@@ -39,6 +39,8 @@ pub(crate) struct Direct<'a, T: Work> {
     spares: bool,
     /// How to settle lanes that lose one sample, if a look can.
     second: Option<SecondPass>,
+    /// Whether samples are summed along with the squares of the spread.
+    summed_with_std: bool,
 }
 
 /// What is known of a block after a look.
@@ -176,6 +178,15 @@ impl<'a, T: Work> Direct<'a, T> {
         let with_std = clip.is_some() && outputs.wants(Product::Std);
         let with_mad = plan.uncertainty == Some(Uncertainty::MadError)
             || with_std && sights.contains(&Sight::Mad);
+        let summed_with_std = with_std
+            && !staged
+            && sights[..] == [Sight::Total, Sight::Std]
+            && clip.is_some_and(|clip| {
+                matches!(clip.rule, Rule::Scatter { spread: Spread::Std { .. }, .. })
+            });
+        if summed_with_std {
+            sights.retain(|sight| *sight == Sight::Std);
+        }
         Some(Self {
             looks,
             manner: Manner { flip, offset, lower, again: second.is_some() },
@@ -190,6 +201,7 @@ impl<'a, T: Work> Direct<'a, T> {
             halved,
             spares,
             second,
+            summed_with_std,
         })
     }
 
@@ -377,7 +389,8 @@ impl<'a, T: Work> Direct<'a, T> {
         if self.staged {
             self.looks.staged_squares(self.frames, self.manner, look, center, out);
         } else {
-            self.looks.exact_squares(bytes, self.manner, center, out);
+            let total = self.summed_with_std;
+            self.looks.exact_squares(bytes, self.manner, center, total, &mut look.total, out);
         }
         kit.ops.variance(out, n, ddof as f64, true);
     }
@@ -418,7 +431,12 @@ impl<'a, T: Work> Direct<'a, T> {
                 }
                 if self.with_std {
                     match spread {
-                        Spread::Std { ddof } => self.std(center, *ddof, bytes, kit, look, n, std),
+                        Spread::Std { ddof } => {
+                            self.std(center, *ddof, bytes, kit, look, n, std);
+                            if self.summed_with_std {
+                                self.looks.unsound(&look.total, marks);
+                            }
+                        }
                         Spread::Mad { factor } => {
                             *std = Row(look.spread.0.map(|mad| mad.f64() * factor));
                         }

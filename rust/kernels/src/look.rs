@@ -446,39 +446,52 @@ pub(crate) fn columns<S: Source>(
     }
 }
 
-/// sum (x - a)^2 in frame order and double precision.
+/// Sums of squares about `about` in double precision, in frame order; and with `TOTAL` those of the
+/// samples, to which they then add little.
 #[inline(always)]
-pub(crate) fn exact_squares<S: Source>(
+pub(crate) fn exact_squares<S: Source, const TOTAL: bool>(
     planes: &[&[u8]],
     manner: Manner,
     about: &Row<f64>,
     total: &mut Row<f64>,
+    squares: &mut Row<f64>,
 ) {
-    *total = Row::filled(0.0);
+    *squares = Row::filled(0.0);
+    let mut sums = [<S::Key as Key>::Sum::default(); LANES];
     let (chunks, rest) = planes.as_chunks::<TOGETHER>();
     for chunk in chunks {
-        add_squares::<S, TOGETHER>(chunk, manner, about, total);
+        add_squares::<S, TOGETHER, TOTAL>(chunk, manner, about, &mut sums, squares);
     }
     for plane in rest {
-        add_squares::<S, 1>(&[plane], manner, about, total);
+        add_squares::<S, 1, TOTAL>(&[plane], manner, about, &mut sums, squares);
+    }
+    if TOTAL {
+        for l in 0..LANES {
+            total.0[l] = S::Key::total(sums[l]) + planes.len() as f64 * manner.offset;
+        }
     }
 }
 
-/// Adds (x - a)^2 of some planes, in order.
+/// Adds (x - a)^2 of some planes, in order, and x.
 #[inline(always)]
-fn add_squares<S: Source, const M: usize>(
+fn add_squares<S: Source, const M: usize, const TOTAL: bool>(
     planes: &[&[u8]; M],
     manner: Manner,
     about: &Row<f64>,
-    total: &mut Row<f64>,
+    sums: &mut [<S::Key as Key>::Sum; LANES],
+    squares: &mut Row<f64>,
 ) {
     let Some(lanes) = self::lanes::<S, M>(planes) else { return };
     for l in 0..LANES {
-        let (mut sum, a) = (total.0[l], about.0[l]);
+        let (mut sum, mut square, a) = (sums[l], squares.0[l], about.0[l]);
         for plane in lanes {
-            let d = S::key(plane[l], manner.flip).value(manner.offset).f64() - a;
-            sum += d * d;
+            let key = S::key(plane[l], manner.flip);
+            let d = key.value(manner.offset).f64() - a;
+            square += d * d;
+            if TOTAL {
+                sum = key.add(sum);
+            }
         }
-        total.0[l] = sum;
+        (sums[l], squares.0[l]) = (sum, square);
     }
 }

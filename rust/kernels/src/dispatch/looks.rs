@@ -39,7 +39,7 @@ type DeepFn<T> = unsafe fn(usize, Manner, &mut Look<T>);
 type DeepScanFn<T> = unsafe fn(usize, Manner, &Row<f64>, &mut Look<T>);
 type DeepSquaresFn<T> = unsafe fn(usize, Manner, &mut Look<T>, &Row<f64>, &mut Row<f64>);
 type ColumnsFn<T> = unsafe fn(&[&[u8]], Manner, &[u16], &mut [Row<T>], usize);
-type SquaresFn = unsafe fn(&[&[u8]], Manner, &Row<f64>, &mut Row<f64>);
+type SquaresFn = unsafe fn(&[&[u8]], Manner, &Row<f64>, &mut Row<f64>, &mut Row<f64>);
 
 /// Depths of half a stack.
 const HALVES: usize = DEEPEST + 1 - SHALLOWEST;
@@ -68,7 +68,7 @@ pub(crate) struct Looks<T: Work> {
     plain_scan: DeepScanFn<T>,
     staged_squares: DeepSquaresFn<T>,
     columns: ColumnsFn<T>,
-    exact_squares: SquaresFn,
+    exact_squares: [SquaresFn; 2],
 }
 
 impl<T: Work> Looks<T> {
@@ -187,17 +187,21 @@ impl<T: Work> Looks<T> {
         unsafe { (self.columns)(planes, manner, lanes, out, at) }
     }
 
-    /// Sums squares about `about`; see [`look::exact_squares`].
+    /// Sums squares about `about`, and samples if `with_total`; see [`look::exact_squares`].
     #[inline]
     pub fn exact_squares(
         &self,
         planes: &[&[u8]],
         manner: Manner,
         about: &Row<f64>,
+        with_total: bool,
         total: &mut Row<f64>,
+        squares: &mut Row<f64>,
     ) {
         // SAFETY: as above.
-        unsafe { (self.exact_squares)(planes, manner, about, total) }
+        unsafe {
+            self.exact_squares[usize::from(with_total)](planes, manner, about, total, squares)
+        }
     }
 }
 
@@ -377,13 +381,14 @@ macro_rules! looks {
                 look::columns::<T>(planes, manner, lanes, out, at)
             }
             #[$feature]
-            unsafe fn exact_squares<T: Source>(
+            unsafe fn exact_squares<T: Source, const TOTAL: bool>(
                 planes: &[&[u8]],
                 manner: Manner,
                 about: &Row<f64>,
                 total: &mut Row<f64>,
+                squares: &mut Row<f64>,
             ) {
-                look::exact_squares::<T>(planes, manner, about, total)
+                look::exact_squares::<T, TOTAL>(planes, manner, about, total, squares)
             }
 
             pub(super) struct Table<T>(T);
@@ -411,7 +416,7 @@ macro_rules! looks {
                     plain_scan: staged_scan::<T::Key>,
                     staged_squares: staged_squares::<SortKey<T>>,
                     columns: columns::<T>,
-                    exact_squares: exact_squares::<T>,
+                    exact_squares: [exact_squares::<T, false>, exact_squares::<T, true>],
                 };
             }
         }
