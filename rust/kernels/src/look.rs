@@ -317,24 +317,46 @@ where
     let mut samples = std::mem::take(&mut look.samples);
     samples.resize(N, Row::filled(Work::ZERO));
     let Ok(rows) = <&mut [Row<_>; N]>::try_from(&mut samples[..]) else { return true };
-    each_lane::<S, N>(planes, manner.flip, FAR, |l, v| {
-        if manner.again {
+    if manner.again {
+        each_lane::<S, N>(planes, manner.flip, FAR, |l, v| {
             let none = [S::Key::HIGHEST, S::Key::HIGHEST, S::Key::LOWEST, S::Key::LOWEST];
             [min[l], next.0[l], next.1[l], max[l]] = Depth::<N>::fold(v, none, ends);
-        } else {
+            if apart {
+                let v = Depth::<N>::gather(planes, l, |raw| S::key(raw, manner.flip).work());
+                Depth::<N>::scatter(v, rows, l);
+            }
+        });
+    } else {
+        each_lane::<S, N>(planes, manner.flip, FAR, |l, v| {
             min[l] = Depth::<N>::fold(v, v[0], |m, x| if x < m { x } else { m });
             max[l] = Depth::<N>::fold(v, v[0], |m, x| if x > m { x } else { m });
+            if apart {
+                let v = Depth::<N>::gather(planes, l, |raw| S::key(raw, manner.flip).work());
+                Depth::<N>::scatter(v, rows, l);
+            }
+        });
+    }
+    if !apart && N > 8 {
+        let mut sums = [Default::default(); LANES];
+        each_lane::<S, N>(planes, manner.flip, NEAR, |l, v| {
+            sums[l] = Depth::<N>::fold(v, Default::default(), |sum, x| x.add(sum));
+        });
+        for l in 0..LANES {
+            let sum = S::Key::total(sums[l]);
+            look.spread.0[l] = Convert::convert(sum / N as f64);
+            look.total.0[l] = sum + N as f64 * manner.offset;
         }
-        if apart {
-            let v = Depth::<N>::gather(planes, l, |raw| S::key(raw, manner.flip).work());
-            Depth::<N>::scatter(v, rows, l);
-        } else {
+        each_lane::<S, N>(planes, manner.flip, NEAR, |l, v| {
+            look.spread.0[l] = squares::<S::Key, N>(v, look.spread.0[l]);
+        });
+    } else if !apart {
+        each_lane::<S, N>(planes, manner.flip, NEAR, |l, v| {
             let sum = S::Key::total(Depth::<N>::fold(v, Default::default(), |sum, x| x.add(sum)));
             let mean = <S::Key as Key>::Work::convert(sum / N as f64);
             look.spread.0[l] = squares::<S::Key, N>(v, mean);
             look.total.0[l] = sum + N as f64 * manner.offset;
-        }
-    });
+        });
+    }
     if apart {
         let rows = rows.each_ref().map(|row| &row.0);
         for l in 0..LANES {
