@@ -96,7 +96,18 @@ def test_notes_of_nothing(lacks):
     outputs = {"image": np.empty((4, 5)), "sample_notes": None}
     if lacks == "zeros":
         outputs["sample_flags"] = np.ones(stack.shape, np.uint8)
-    with pytest.raises(ValueError, match="sample_notes: without zeroed sample_flags"):
+    with pytest.raises(ValueError, match="sample_notes: expected sample_flags, too"):
         planes.combine_planes(
             stack, planes.Plan("mean"), outputs, zeroed=lacks != "zeros"
+        )
+
+
+def test_notes_begin_as_none():
+    outputs = {"sample_flags": np.zeros((3, 4, 5), np.uint8)}
+    outputs["sample_notes"] = np.zeros(7, np.int64)
+    with pytest.raises(
+        TypeError, match=r"sample_notes: found .*ndarray.*expected None"
+    ):
+        planes.combine_planes(
+            np.ones((3, 4, 5)), planes.Plan("mean"), outputs, zeroed=True
         )

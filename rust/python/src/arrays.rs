@@ -367,6 +367,11 @@ impl<'py> Targets<'py> {
         for (name, array) in outputs {
             let name: String = crate::options::extract("name of an output", &name)?;
             if name == NOTES {
+                if !array.is_none() {
+                    let found = array.get_type();
+                    let text = format!("output {NOTES}: found {found}, expected None");
+                    return Err(PyTypeError::new_err(text));
+                }
                 notes = Some(Notes::default());
                 continue;
             }
@@ -400,7 +405,7 @@ impl<'py> Targets<'py> {
         }
         let flags = all.iter().any(|(product, _)| *product == Product::SampleFlags);
         if notes.is_some() && !(flags && zeroed) {
-            let text = format!("output {NOTES}: without zeroed sample_flags");
+            let text = format!("output {NOTES}: expected sample_flags, too, and zeroed=True");
             return Err(PyValueError::new_err(text));
         }
         let numbers = all.iter().map(|_| PerFrame::new(folded.pixels.len())).collect();
