@@ -185,6 +185,11 @@ class NotedCube:
         """Type of the cube."""
         return self._cube.dtype
 
+    @property
+    def nbytes(self):
+        """Bytes of the cube."""
+        return self._cube.nbytes
+
     def whole(self):
         """
         Write what has been noted.

@@ -458,12 +458,14 @@ def _nbytes(result):
     arrays = [result.data, result.mask, getattr(result.uncertainty, "array", None)]
     if isinstance(result, CombinedCCDData):
         kept = [result._kept(name) for name in DIAGNOSTICS]
-        # Cubes that are made when they are written are as large as the flags.
-        later = Derived | NotedCube
-        arrays += [result.sample_flags if isinstance(x, later) else x for x in kept]
+        # The mask that is made when it is written is as large as the flags.
+        flags = result._kept("sample_flags")
+        arrays += [flags if isinstance(x, Derived) else x for x in kept]
     # what is read-only is in files
     return sum(
-        x.nbytes for x in arrays if isinstance(x, np.ndarray) and x.flags.writeable
+        x.nbytes
+        for x in arrays
+        if isinstance(x, NotedCube) or (isinstance(x, np.ndarray) and x.flags.writeable)
     )
 
 
