@@ -63,6 +63,7 @@ def variants(n, pixels, dtype, operation, n_threads):
     again = {"dtype": dtype, "operation": operation, "n_threads": n_threads}
     calls = {PLAIN: bind(stack, **again)}
     bad = np.random.default_rng(7).random(stack.shape, dtype=np.float32) < BAD
+    # Zeros that nobody has written would all be read from one page of the memory.
     calls["empty mask"] = bind(stack, **again, masks=bad & False)
     calls["mask"] = bind(stack, **again, masks=bad)
     if stack.dtype.kind == "f":

@@ -171,7 +171,7 @@ class FileStore:
         return name in self._products
 
     def takes_notes(self, name):
-        """Whether few bytes of a cube may be noted: all are written."""
+        """Whether few bytes of a cube may be noted; here all are written."""
         return False
 
     def room(self, name, piece):

@@ -313,10 +313,12 @@ where
     let mut next = ([S::Key::LOWEST; LANES], [S::Key::LOWEST; LANES]);
     // Vectors of a loop are as short as its largest numbers make them: where these are the sums,
     // they are in a loop of their own. Few samples are not worth a copy.
-    let apart = N > 8 && size_of::<<S::Key as Key>::Sum>() > size_of::<<S::Key as Key>::Work>();
+    let many = N > 8;
+    let apart = many && size_of::<<S::Key as Key>::Sum>() > size_of::<<S::Key as Key>::Work>();
     let mut samples = std::mem::take(&mut look.samples);
     samples.resize(N, Row::filled(Work::ZERO));
     let Ok(rows) = <&mut [Row<_>; N]>::try_from(&mut samples[..]) else { return true };
+    // With the sums in these loops, or the choice, the compiler makes scalar code for some types.
     if manner.again {
         each_lane::<S, N>(planes, manner.flip, FAR, |l, v| {
             let none = [S::Key::HIGHEST, S::Key::HIGHEST, S::Key::LOWEST, S::Key::LOWEST];
@@ -336,7 +338,7 @@ where
             }
         });
     }
-    if !apart && N > 8 {
+    if !apart && many {
         let mut sums = [Default::default(); LANES];
         each_lane::<S, N>(planes, manner.flip, NEAR, |l, v| {
             sums[l] = Depth::<N>::fold(v, Default::default(), |sum, x| x.add(sum));

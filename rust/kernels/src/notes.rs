@@ -2,8 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-/// Of so many samples at most one is noted: with more, the notes would be no less work than the
-/// cube.
+/// At most one of so many samples is noted: more notes would be no less work than the cube.
 const FEW: usize = 64;
 
 /// Notes `sample << 8 | byte`, in any order, where samples are counted plane after plane.
@@ -25,8 +24,8 @@ pub struct NotedCube<'a> {
     first: usize,
     pixels: usize,
     own: Vec<i64>,
-    /// Whether there may be notes still.
-    notes: bool,
+    /// Whether bytes are noted; else they belong in the planes.
+    noted: bool,
     all: &'a Notes,
 }
 
@@ -34,7 +33,7 @@ impl<'a> NotedCube<'a> {
     /// A whole cube; its bytes must be 0.
     pub fn new(planes: Vec<&'a mut [u8]>, all: &'a Notes) -> Self {
         let pixels = planes.first().map_or(0, |plane| plane.len());
-        Self { planes, first: 0, pixels, own: Vec::new(), notes: true, all }
+        Self { planes, first: 0, pixels, own: Vec::new(), noted: true, all }
     }
 
     /// The pixels before and from `mid` on, to which nothing has been written yet.
@@ -46,15 +45,15 @@ impl<'a> NotedCube<'a> {
             first,
             pixels: self.pixels,
             own: Vec::new(),
-            notes: true,
+            noted: true,
             all: self.all,
         };
         (part(left, self.first), part(right, self.first + mid))
     }
 
-    /// Whether bytes are noted; else they belong in the planes.
+    /// Whether bytes are noted.
     pub(crate) fn is_noted(&self) -> bool {
-        self.notes
+        self.noted
     }
 
     /// Notes a byte.
@@ -67,7 +66,7 @@ impl<'a> NotedCube<'a> {
     pub(crate) fn write_many(&mut self) {
         let samples: usize = self.planes.iter().map(|plane| plane.len()).sum();
         if self.own.len() > samples / FEW {
-            self.notes = false;
+            self.noted = false;
             for note in std::mem::take(&mut self.own) {
                 let sample = (note >> 8) as usize;
                 let (frame, pixel) = (sample / self.pixels, sample % self.pixels);
