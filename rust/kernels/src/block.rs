@@ -132,6 +132,8 @@ impl<'a, 'o, T: Work> Worker<'a, 'o, T> {
                     continue;
                 }
                 masks.mark(job.ops, offset + first, LANES, &mut seen.absent);
+                direct.lose(&bytes.pixels, &mut look, &seen);
+                self.frames.count_losses(&look.losses);
                 self.show(direct, (&bytes, &errors[block]), &look, &mut seen, at + first);
                 job.ops.clear_marks(&seen.absent, &mut seen.marks);
                 for (marked, marks) in marked.iter_mut().zip([&seen.marks, &seen.absent]) {

@@ -10,6 +10,7 @@ use crate::plan::{
     Center, Clip, Level, Noise, Plan, Rule, Spread, Statistic, Step, Uncertainty, MAD_TO_STD,
 };
 use crate::plane::Plane;
+use crate::reject::sample_flags;
 use crate::sample::{DType, Row, Work, LANES};
 use crate::second_pass::SecondPass;
 use crate::statistic::{self, Combined};
@@ -39,6 +40,8 @@ pub(crate) struct Direct<'a, T: Work> {
     spares: bool,
     /// How to settle lanes that lose one sample, if a look can.
     second: Option<SecondPass>,
+    /// Whether products tell of the samples that these lose.
+    tells_losses: bool,
     /// Whether samples are summed along with the squares of the spread.
     summed_with_std: bool,
 }
@@ -171,10 +174,6 @@ impl<'a, T: Work> Direct<'a, T> {
             && sights[..] == [Sight::Ranks]
             && plan.uncertainty.is_none()
             && outputs.are_only(Product::Image);
-        let second = clip
-            .filter(|_| plan.uncertainty.is_none() && outputs.are_only(Product::Image))
-            .and_then(|clip| SecondPass::new(clip, plan.statistic, frames))
-            .map(|pass| SecondPass { offset, integers: dtype.is_integer(), ..pass });
         let with_std = clip.is_some() && outputs.wants(Product::Std);
         let with_mad = plan.uncertainty == Some(Uncertainty::MadError)
             || with_std && sights.contains(&Sight::Mad);
@@ -187,6 +186,16 @@ impl<'a, T: Work> Direct<'a, T> {
         if summed_with_std {
             sights.retain(|sight| *sight == Sight::Std);
         }
+        // Who tells which variances and flags are used needs the samples one by one.
+        let second = clip
+            .filter(|_| plan.uncertainty.is_none() && !outputs.wants(Product::Dq))
+            .and_then(|clip| SecondPass::new(clip, plan.statistic, frames))
+            .map(|pass| SecondPass {
+                offset,
+                with_sum: pass.with_sum && !summed_with_std,
+                integers: dtype.is_integer(),
+                ..pass
+            });
         Some(Self {
             looks,
             manner: Manner { flip, offset, lower, again: second.is_some() },
@@ -200,6 +209,7 @@ impl<'a, T: Work> Direct<'a, T> {
             staged,
             halved,
             spares,
+            tells_losses: second.is_some() && !outputs.are_only(Product::Image),
             second,
             summed_with_std,
         })
@@ -390,7 +400,7 @@ impl<'a, T: Work> Direct<'a, T> {
             self.looks.staged_squares(self.frames, self.manner, look, center, out);
         } else {
             let total = self.summed_with_std;
-            self.looks.exact_squares(bytes, self.manner, center, total, &mut look.total, out);
+            self.looks.exact_squares(bytes, self.manner, center, total, look, out);
         }
         kit.ops.variance(out, n, ddof as f64, true);
     }
@@ -499,6 +509,18 @@ impl<'a, T: Work> Direct<'a, T> {
         });
     }
 
+    /// Finds what the lanes as seen have lost, if products tell of that.
+    pub fn lose(&self, bytes: &[&[u8]], look: &mut Look<T>, seen: &Seen) {
+        if self.tells_losses {
+            let mut marks = Row::filled(0);
+            for l in 0..LANES {
+                let settled = seen.marks.0[l] | seen.absent.0[l] == 0;
+                marks.0[l] = u8::from(settled & look.lost.0[l].present());
+            }
+            self.looks.losses(bytes, self.manner, &marks, look);
+        }
+    }
+
     /// Writes all else of a block of which all lanes are as seen.
     pub fn store(
         &self,
@@ -520,6 +542,22 @@ impl<'a, T: Work> Direct<'a, T> {
                     buffer.put_words(spots, dq);
                 }
             }
+            _ => {}
+        });
+        let losses = &look.losses[..];
+        if losses.is_empty() {
+            return;
+        }
+        outputs.each(|product, buffer: &mut Buffer| match product {
+            Product::NUsed => buffer.put_losses(losses, at, |_| self.frames as u16 - 1),
+            Product::Nit => buffer.put_losses(losses, at, |_| 2),
+            Product::NRejectedLow => buffer.put_losses(losses, at, |loss| loss.is_low.into()),
+            Product::NRejectedHigh => buffer.put_losses(losses, at, |loss| (!loss.is_low).into()),
+            Product::MaskRej => buffer.put_losses(losses, at, |_| 1),
+            Product::SampleFlags => {
+                buffer.put_losses(losses, at, |_| sample_flags::ALGORITHM.into());
+            }
+            Product::SampleSides => buffer.put_losses(losses, at, |loss| loss.side().into()),
             _ => {}
         });
     }

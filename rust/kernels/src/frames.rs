@@ -3,6 +3,7 @@
 use crate::dispatch::Ops;
 use crate::outputs::{Outputs, PerFrame, Product};
 use crate::sample::{Row, Work};
+use crate::second_pass::Loss;
 
 /// One thread's counts.
 pub(crate) struct FrameCounts<'o> {
@@ -48,6 +49,15 @@ impl<'o> FrameCounts<'o> {
     pub fn count_rejected<T: Work>(&mut self, ops: &Ops<T>, sides: &[Row<u8>], len: usize) {
         if self.sides() {
             ops.count_sides(sides, len, &mut self.low, &mut self.high);
+        }
+    }
+
+    /// Counts samples that were rejected one by one.
+    pub fn count_losses(&mut self, losses: &[Loss]) {
+        for loss in losses {
+            self.unused[loss.frame] += 1;
+            self.low[loss.frame] += u64::from(loss.is_low);
+            self.high[loss.frame] += u64::from(!loss.is_low);
         }
     }
 

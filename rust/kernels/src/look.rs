@@ -10,6 +10,7 @@ use crate::distances::{squares, Distances};
 use crate::order::{middle, Depth, Network, DEEPEST};
 use crate::prefetch::{prefetch_line, LINE};
 use crate::sample::{Convert, Key, Ordered, Rooms, Row, Work, LANES};
+use crate::second_pass::Loss;
 
 /// How raw samples become keys.
 pub(crate) trait Source {
@@ -79,6 +80,10 @@ pub(crate) struct Look<T> {
     pub next: [Row<T>; 2],
     /// The rank above the two middle ones, of an odd number of frames, if that is asked for.
     pub beside: Row<T>,
+    /// The sample that a second pass goes without, NaN where it goes without none.
+    pub lost: Row<T>,
+    /// Those of a block, if there are products that tell of them.
+    pub losses: Vec<Loss>,
     /// Sum in frame order.
     pub total: Row<f64>,
     /// Those of the blocks of a run, where they are found before the blocks are looked at.
@@ -108,6 +113,8 @@ impl<T: Work> Look<T> {
             extremes: [Row::filled(T::NAN); 2],
             next: [Row::filled(T::NAN); 2],
             beside: Row::filled(T::NAN),
+            lost: Row::filled(T::NAN),
+            losses: Vec::new(),
             total: Row::filled(f64::NAN),
             totals: Vec::new(),
             spread: Row::filled(T::NAN),
@@ -470,13 +477,14 @@ pub(crate) fn columns<S: Source>(
     }
 }
 
-/// Sums of squares about `about` in double precision, in frame order; and with `TOTAL` those of the
-/// samples, to which they then add little.
+/// Sums of squares about `about` in double precision, in frame order, without the samples `lost`;
+/// and with `TOTAL` those of the samples, to which they then add little.
 #[inline(always)]
 pub(crate) fn exact_squares<S: Source, const TOTAL: bool>(
     planes: &[&[u8]],
     manner: Manner,
     about: &Row<f64>,
+    lost: &Row<<S::Key as Key>::Work>,
     total: &mut Row<f64>,
     squares: &mut Row<f64>,
 ) {
@@ -484,36 +492,40 @@ pub(crate) fn exact_squares<S: Source, const TOTAL: bool>(
     let mut sums = [<S::Key as Key>::Sum::default(); LANES];
     let (chunks, rest) = planes.as_chunks::<TOGETHER>();
     for chunk in chunks {
-        add_squares::<S, TOGETHER, TOTAL>(chunk, manner, about, &mut sums, squares);
+        add_squares::<S, TOGETHER, TOTAL>(chunk, manner, about, lost, &mut sums, squares);
     }
     for plane in rest {
-        add_squares::<S, 1, TOTAL>(&[plane], manner, about, &mut sums, squares);
+        add_squares::<S, 1, TOTAL>(&[plane], manner, about, lost, &mut sums, squares);
     }
     if TOTAL {
         for l in 0..LANES {
-            total.0[l] = S::Key::total(sums[l]) + planes.len() as f64 * manner.offset;
+            let left = planes.len() - usize::from(lost.0[l].present());
+            total.0[l] = S::Key::total(sums[l]) + left as f64 * manner.offset;
         }
     }
 }
 
-/// Adds (x - a)^2 of some planes, in order, and x.
+/// Adds (x - a)^2 of some planes, in order, and x, but of lost samples.
 #[inline(always)]
 fn add_squares<S: Source, const M: usize, const TOTAL: bool>(
     planes: &[&[u8]; M],
     manner: Manner,
     about: &Row<f64>,
+    lost: &Row<<S::Key as Key>::Work>,
     sums: &mut [<S::Key as Key>::Sum; LANES],
     squares: &mut Row<f64>,
 ) {
     let Some(lanes) = self::lanes::<S, M>(planes) else { return };
     for l in 0..LANES {
-        let (mut sum, mut square, a) = (sums[l], squares.0[l], about.0[l]);
+        let (mut sum, mut square) = (sums[l], squares.0[l]);
+        let (a, lost) = (about.0[l], lost.0[l]);
         for plane in lanes {
             let key = S::key(plane[l], manner.flip);
-            let d = key.value(manner.offset).f64() - a;
-            square += d * d;
+            let x = key.value(manner.offset);
+            let d = x.f64() - a;
+            square += if x == lost { 0.0 } else { d * d };
             if TOTAL {
-                sum = key.add(sum);
+                sum = if x == lost { sum } else { key.add(sum) };
             }
         }
         (sums[l], squares.0[l]) = (sum, square);

@@ -62,6 +62,15 @@ impl<'a> NotedCube<'a> {
         self.own.push((sample as i64) << 8 | i64::from(byte));
     }
 
+    /// Notes a byte, or writes it.
+    pub(crate) fn set(&mut self, frame: usize, pixel: usize, byte: u8) {
+        if self.noted {
+            self.note(frame, pixel, byte);
+        } else {
+            self.planes[frame][pixel] = byte;
+        }
+    }
+
     /// Writes what has been noted, if it is much.
     pub(crate) fn write_many(&mut self) {
         let samples: usize = self.planes.iter().map(|plane| plane.len()).sum();

@@ -6,6 +6,7 @@ use crate::dispatch::Ops;
 use crate::error::{Error, Result};
 use crate::notes::NotedCube;
 use crate::sample::{Row, Work, LANES};
+use crate::second_pass::Loss;
 
 macro_rules! products {
     ($( $(#[$doc:meta])* $product:ident = $name:literal: $kind:ident; )*) => {
@@ -400,6 +401,21 @@ impl Buffer<'_> {
                     plane[*at] = row.0[l];
                 }
             });
+        }
+    }
+
+    /// Stores counts, or bytes of pixels or samples, of lanes of a block, which begins at `at`.
+    pub(crate) fn put_losses(&mut self, losses: &[Loss], at: usize, value: impl Fn(&Loss) -> u16) {
+        let each = losses.iter().map(|loss| (at + loss.lane, loss.frame, value(loss)));
+        match self {
+            Self::U8(b) => each.for_each(|(at, _, value)| b[at] = value as u8),
+            Self::U16(b) => each.for_each(|(at, _, value)| b[at] = value),
+            Self::Cube(planes) => each.for_each(|(at, k, value)| planes[k][at] = value as u8),
+            Self::Noted(cube) => {
+                each.for_each(|(at, k, value)| cube.set(k, at, value as u8));
+                cube.write_many();
+            }
+            _ => {}
         }
     }
 

@@ -3,12 +3,12 @@
 //! where anything is rejected at all. A look tells the neighbours of the ends and of the middle,
 //! which are the ends and the middle of what is left.
 
-use crate::look::Look;
+use crate::look::{Look, Manner, Source};
 use crate::order::DEEPEST;
 use crate::plan::{Center, Clip, Rule, Spread, Statistic};
-use crate::reject::each_marked;
-use crate::rows::half_sum;
-use crate::sample::{Row, Work, LANES};
+use crate::reject::{each_marked, HIGH, LOW};
+use crate::rows::{half_sum, lanes};
+use crate::sample::{Key, Row, Work, LANES};
 
 /// What is judged, and by what.
 #[derive(Clone, Copy)]
@@ -21,10 +21,30 @@ pub(crate) struct SecondPass {
     pub limits: (f64, f64),
     /// What keys were less than samples.
     pub offset: f64,
-    /// Whether the sum is asked for.
+    /// Whether the look's sum is asked for.
     pub with_sum: bool,
     /// Whether samples are integers, the sums of which are exact.
     pub integers: bool,
+}
+
+/// A sample that a second pass goes without.
+pub(crate) struct Loss {
+    /// The lane, and the frame of the sample.
+    pub lane: usize,
+    pub frame: usize,
+    /// Whether it is the smallest one.
+    pub is_low: bool,
+}
+
+impl Loss {
+    /// The side at which it was rejected.
+    pub fn side(&self) -> u8 {
+        if self.is_low {
+            LOW
+        } else {
+            HIGH
+        }
+    }
 }
 
 /// What an end is compared with.
@@ -106,6 +126,7 @@ pub fn second_pass<T: Work>(
     n: &mut Row<u32>,
     marks: &mut Row<u8>,
 ) {
+    look.lost = Row::filled(T::NAN);
     if marks.0.iter().fold(0, |any, mark| any | mark) == 0 {
         return;
     }
@@ -173,8 +194,9 @@ pub fn second_pass<T: Work>(
         let l = usize::from(l);
         let top = largest.0[l] != 0;
         n.0[l] -= 1;
+        look.lost.0[l] = look.extremes[usize::from(top)].0[l];
         if sums {
-            look.total.0[l] -= look.extremes[usize::from(top)].0[l].f64();
+            look.total.0[l] -= look.lost.0[l].f64();
         }
         // By place, not by branches: nobody can foresee which end it is.
         let ranks = [look.beside.0[l], look.high.0[l], look.low.0[l]];
@@ -185,4 +207,39 @@ pub fn second_pass<T: Work>(
             half_sum(a.f64(), if alone { a } else { b }.f64())
         };
     });
+}
+
+/// Finds the samples lost in the lanes `marks` of a block, and sets the extremes to those of what
+/// is left. A lost sample has no equal: those are rejected together.
+#[inline(always)]
+pub(crate) fn losses<S: Source>(
+    planes: &[&[u8]],
+    manner: Manner,
+    marks: &Row<u8>,
+    look: &mut Look<<S::Key as Key>::Work>,
+) {
+    let Look { lost, losses, extremes, next, .. } = look;
+    let (mut lane, mut sample) = ([0_u32; LANES], Row::filled(Work::NAN));
+    losses.clear();
+    each_marked(marks, LANES, |l| {
+        let (i, l) = (losses.len(), usize::from(l));
+        (lane[i], sample.0[i]) = (l as u32, lost.0[l]);
+        let is_low = lost.0[l] == extremes[0].0[l];
+        let end = usize::from(!is_low);
+        extremes[end].0[l] = next[end].0[l];
+        losses.push(Loss { lane: l, frame: 0, is_low });
+    });
+    // By vectors and without branches: nobody can foresee which frame it is.
+    let mut frame = [0_u32; LANES];
+    for (k, plane) in (0..).zip(planes) {
+        let Some(samples) = S::lanes(plane) else { return };
+        for i in 0..lanes(losses.len().next_multiple_of(16)) {
+            let raw = samples[lane[i] as usize % LANES];
+            let x = S::key(raw, manner.flip).value(manner.offset);
+            frame[i] += if x == sample.0[i] { k } else { 0 };
+        }
+    }
+    for (loss, frame) in losses.iter_mut().zip(frame) {
+        loss.frame = frame as usize;
+    }
 }

@@ -7,6 +7,7 @@ use crate::look::{self, Look, Manner, Source};
 use crate::order::{every_chunk, every_depth, every_half, Chunk, Depth, Network};
 use crate::order::{DEEPEST, SHALLOWEST};
 use crate::sample::{DType, Key, Row, Work};
+use crate::second_pass;
 
 /// What a look is to find; see `look.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,8 @@ type DeepFn<T> = unsafe fn(usize, Manner, &mut Look<T>);
 type DeepScanFn<T> = unsafe fn(usize, Manner, &Row<f64>, &mut Look<T>);
 type DeepSquaresFn<T> = unsafe fn(usize, Manner, &mut Look<T>, &Row<f64>, &mut Row<f64>);
 type ColumnsFn<T> = unsafe fn(&[&[u8]], Manner, &[u16], &mut [Row<T>], usize);
-type SquaresFn = unsafe fn(&[&[u8]], Manner, &Row<f64>, &mut Row<f64>, &mut Row<f64>);
+type SquaresFn<T> = unsafe fn(&[&[u8]], Manner, &Row<f64>, &Row<T>, &mut Row<f64>, &mut Row<f64>);
+type LossesFn<T> = unsafe fn(&[&[u8]], Manner, &Row<u8>, &mut Look<T>);
 
 /// Depths of half a stack.
 const HALVES: usize = DEEPEST + 1 - SHALLOWEST;
@@ -68,7 +70,8 @@ pub(crate) struct Looks<T: Work> {
     plain_scan: DeepScanFn<T>,
     staged_squares: DeepSquaresFn<T>,
     columns: ColumnsFn<T>,
-    exact_squares: [SquaresFn; 2],
+    exact_squares: [SquaresFn<T>; 2],
+    losses: LossesFn<T>,
 }
 
 impl<T: Work> Looks<T> {
@@ -187,7 +190,15 @@ impl<T: Work> Looks<T> {
         unsafe { (self.columns)(planes, manner, lanes, out, at) }
     }
 
-    /// Sums squares about `about`, and samples if `with_total`; see [`look::exact_squares`].
+    /// Finds the frames of the samples lost in the lanes `marks`; see [`second_pass::losses`].
+    #[inline]
+    pub fn losses(&self, planes: &[&[u8]], manner: Manner, marks: &Row<u8>, look: &mut Look<T>) {
+        // SAFETY: as above.
+        unsafe { (self.losses)(planes, manner, marks, look) }
+    }
+
+    /// Sums squares about `about`, and samples if `with_total`, into `squares` and the look's total;
+    /// see [`look::exact_squares`].
     #[inline]
     pub fn exact_squares(
         &self,
@@ -195,12 +206,13 @@ impl<T: Work> Looks<T> {
         manner: Manner,
         about: &Row<f64>,
         with_total: bool,
-        total: &mut Row<f64>,
+        look: &mut Look<T>,
         squares: &mut Row<f64>,
     ) {
         // SAFETY: as above.
         unsafe {
-            self.exact_squares[usize::from(with_total)](planes, manner, about, total, squares)
+            let Look { lost, total, .. } = look;
+            self.exact_squares[usize::from(with_total)](planes, manner, about, lost, total, squares)
         }
     }
 }
@@ -385,10 +397,20 @@ macro_rules! looks {
                 planes: &[&[u8]],
                 manner: Manner,
                 about: &Row<f64>,
+                lost: &Row<WorkOf<T>>,
                 total: &mut Row<f64>,
                 squares: &mut Row<f64>,
             ) {
-                look::exact_squares::<T, TOTAL>(planes, manner, about, total, squares)
+                look::exact_squares::<T, TOTAL>(planes, manner, about, lost, total, squares)
+            }
+            #[$feature]
+            unsafe fn losses<T: Source>(
+                planes: &[&[u8]],
+                manner: Manner,
+                marks: &Row<u8>,
+                look: &mut Look<WorkOf<T>>,
+            ) {
+                second_pass::losses::<T>(planes, manner, marks, look)
             }
 
             pub(super) struct Table<T>(T);
@@ -417,6 +439,7 @@ macro_rules! looks {
                     staged_squares: staged_squares::<SortKey<T>>,
                     columns: columns::<T>,
                     exact_squares: [exact_squares::<T, false>, exact_squares::<T, true>],
+                    losses: losses::<T>,
                 };
             }
         }

@@ -316,7 +316,7 @@ fn a_look_changes_no_bit() {
     }
 }
 
-/// Only the image is asked for: columns that lose one sample are settled by a look, too.
+/// Columns that lose one sample are settled by a look, too.
 #[test]
 fn a_second_look_changes_no_bit() {
     let mut random = Random(0xD134_2543_DE82_EF95);
@@ -341,10 +341,18 @@ fn a_second_look_changes_no_bit() {
         plan.steps = vec![Step::Clip(clip)];
         let pixels = 128 + random.below(1500) as usize;
         let stack = Stack::draw(&mut random, frames, pixels, dtype);
-        let looked = stack.combine(&plan, &[Product::Image], false);
-        let general = stack.combine(&plan, &[Product::Image], true);
-        let at = looked[0].iter().zip(&general[0]).position(|(a, b)| a != b);
-        assert_eq!(at, None, "{frames} x {pixels} {dtype:?} by {plan:?}");
+        let others = [Product::Uncertainty, Product::Dq];
+        let share = random.below(4);
+        let mut wanted = vec![Product::Image];
+        wanted.extend(Product::ALL.iter().filter(|product| {
+            **product != Product::Image && !others.contains(product) && random.below(3) < share
+        }));
+        let looked = stack.combine(&plan, &wanted, false);
+        let general = stack.combine(&plan, &wanted, true);
+        for ((product, a), b) in wanted.iter().zip(looked).zip(general) {
+            let at = a.iter().zip(&b).position(|(a, b)| a != b);
+            assert_eq!(at, None, "{product:?} of {frames} x {pixels} {dtype:?} by {plan:?}");
+        }
     }
 }
 
