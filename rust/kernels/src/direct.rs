@@ -1,16 +1,17 @@
 //! Blocks of plain planes: a look tells all about the lanes where nothing is rejected, which are
 //! most. The others are copied out and go the general way, many together.
 
+mod write;
+
 use crate::dispatch::{Looks, Sight};
 use crate::estimate::Kit;
 use crate::look::{Look, Manner};
 use crate::order::DEEPEST;
-use crate::outputs::{Buffer, Outputs, Product, Spots};
+use crate::outputs::{Outputs, Product};
 use crate::plan::{
     Center, Clip, Level, Noise, Plan, Rule, Spread, Statistic, Step, Uncertainty, MAD_TO_STD,
 };
 use crate::plane::Plane;
-use crate::reject::sample_flags;
 use crate::sample::{DType, Row, Work, LANES};
 use crate::second_pass::SecondPass;
 use crate::statistic::{self, Combined};
@@ -186,7 +187,7 @@ impl<'a, T: Work> Direct<'a, T> {
         if summed_with_std {
             sights.retain(|sight| *sight == Sight::Std);
         }
-        // Who tells which variances and flags are used needs the samples one by one.
+        // Uncertainties and data-quality flags depend on more of a lost sample than its value.
         let second = clip
             .filter(|_| plan.uncertainty.is_none() && !outputs.wants(Product::Dq))
             .and_then(|clip| SecondPass::new(clip, plan.statistic, frames))
@@ -473,42 +474,6 @@ impl<'a, T: Work> Direct<'a, T> {
         kit.ops.attention(n, 0, center, std, marks);
     }
 
-    /// Copies marked pixels of a run to `out` from lane `at` on.
-    pub fn columns(&self, bytes: &[&[u8]], lanes: &[u16], out: &mut [Row<T>], at: usize) {
-        self.looks.columns(bytes, self.manner, lanes, out, at);
-    }
-
-    /// Writes what is the same for all pixels that are settled by a look.
-    pub fn fill(&self, at: usize, len: usize, outputs: &mut Outputs) {
-        let zeroed = outputs.zeroed;
-        outputs.each(|product, buffer: &mut Buffer| match product {
-            Product::NUsed => buffer.fill(at, len, self.frames as u16),
-            Product::Nit => buffer.fill(at, len, 1),
-            Product::Mask
-            | Product::OutputFlags
-            | Product::NRejectedLow
-            | Product::NRejectedHigh
-            | Product::MaskRej
-            | Product::MaskThresh
-            | Product::SampleFlags
-            | Product::SampleSides => {
-                if !zeroed {
-                    buffer.fill(at, len, 0);
-                }
-            }
-            Product::Image
-            | Product::Uncertainty
-            | Product::Low
-            | Product::Upp
-            | Product::Std
-            | Product::Dq
-            | Product::FrameUsed
-            | Product::FrameRejectedLow
-            | Product::FrameRejectedHigh
-            | Product::FrameNegative => {}
-        });
-    }
-
     /// Finds what the lanes as seen have lost, if products tell of that.
     pub fn lose(&self, bytes: &[&[u8]], look: &mut Look<T>, seen: &Seen) {
         if self.tells_losses {
@@ -521,45 +486,9 @@ impl<'a, T: Work> Direct<'a, T> {
         }
     }
 
-    /// Writes all else of a block of which all lanes are as seen.
-    pub fn store(
-        &self,
-        kit: &Kit<T>,
-        seen: &Seen,
-        look: &Look<T>,
-        at: usize,
-        outputs: &mut Outputs,
-    ) {
-        let spots = Spots::Run(at, LANES);
-        outputs.each(|product, buffer: &mut Buffer| match product {
-            Product::Image => buffer.put(kit.ops, spots, seen.image()),
-            Product::Uncertainty => buffer.put(kit.ops, spots, &seen.combined.uncertainty),
-            Product::Low => buffer.put_samples(spots, &look.extremes[0]),
-            Product::Upp => buffer.put_samples(spots, &look.extremes[1]),
-            Product::Std => buffer.put(kit.ops, spots, &seen.std),
-            Product::Dq => {
-                if let Some(dq) = &seen.combined.dq {
-                    buffer.put_words(spots, dq);
-                }
-            }
-            _ => {}
-        });
-        let losses = &look.losses[..];
-        if losses.is_empty() {
-            return;
-        }
-        outputs.each(|product, buffer: &mut Buffer| match product {
-            Product::NUsed => buffer.put_losses(losses, at, |_| self.frames as u16 - 1),
-            Product::Nit => buffer.put_losses(losses, at, |_| 2),
-            Product::NRejectedLow => buffer.put_losses(losses, at, |loss| loss.is_low.into()),
-            Product::NRejectedHigh => buffer.put_losses(losses, at, |loss| (!loss.is_low).into()),
-            Product::MaskRej => buffer.put_losses(losses, at, |_| 1),
-            Product::SampleFlags => {
-                buffer.put_losses(losses, at, |_| sample_flags::ALGORITHM.into());
-            }
-            Product::SampleSides => buffer.put_losses(losses, at, |loss| loss.side().into()),
-            _ => {}
-        });
+    /// Copies marked pixels of a run to `out` from lane `at` on.
+    pub fn columns(&self, bytes: &[&[u8]], lanes: &[u16], out: &mut [Row<T>], at: usize) {
+        self.looks.columns(bytes, self.manner, lanes, out, at);
     }
 }
 

@@ -52,7 +52,7 @@ impl<'o> FrameCounts<'o> {
         }
     }
 
-    /// Counts samples that were rejected one by one.
+    /// Counts samples that a look has found to be rejected.
     pub fn count_losses(&mut self, losses: &[Loss]) {
         for loss in losses {
             self.unused[loss.frame] += 1;

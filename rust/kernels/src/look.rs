@@ -80,9 +80,10 @@ pub(crate) struct Look<T> {
     pub next: [Row<T>; 2],
     /// The rank above the two middle ones, of an odd number of frames, if that is asked for.
     pub beside: Row<T>,
-    /// The sample that a second pass goes without, NaN where it goes without none.
+    /// The sample that the first pass of a clip rejects, where a second pass has settled what is
+    /// left; else NaN.
     pub lost: Row<T>,
-    /// Those of a block, if there are products that tell of them.
+    /// The same as a list of the lanes that are settled, if products tell which frames these are of.
     pub losses: Vec<Loss>,
     /// Sum in frame order.
     pub total: Row<f64>,
@@ -477,8 +478,8 @@ pub(crate) fn columns<S: Source>(
     }
 }
 
-/// Sums of squares about `about` in double precision, in frame order, without the samples `lost`;
-/// and with `TOTAL` those of the samples, to which they then add little.
+/// Sums of squares about `about` in double precision, in frame order, without the samples `lost`.
+/// With `TOTAL` also the sums of the samples without these: in the same loop they cost little.
 #[inline(always)]
 pub(crate) fn exact_squares<S: Source, const TOTAL: bool>(
     planes: &[&[u8]],
@@ -505,7 +506,7 @@ pub(crate) fn exact_squares<S: Source, const TOTAL: bool>(
     }
 }
 
-/// Adds (x - a)^2 of some planes, in order, and x, but of lost samples.
+/// Adds (x - a)^2 of some planes, in order, and with `TOTAL` x, but for lost samples.
 #[inline(always)]
 fn add_squares<S: Source, const M: usize, const TOTAL: bool>(
     planes: &[&[u8]; M],

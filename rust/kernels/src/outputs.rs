@@ -404,7 +404,7 @@ impl Buffer<'_> {
         }
     }
 
-    /// Stores counts, or bytes of pixels or samples, of lanes of a block, which begins at `at`.
+    /// Stores the value of every loss, at its pixel or its sample, in a block that begins at `at`.
     pub(crate) fn put_losses(&mut self, losses: &[Loss], at: usize, value: impl Fn(&Loss) -> u16) {
         let each = losses.iter().map(|loss| (at + loss.lane, loss.frame, value(loss)));
         match self {

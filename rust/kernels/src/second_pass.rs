@@ -21,18 +21,18 @@ pub(crate) struct SecondPass {
     pub limits: (f64, f64),
     /// What keys were less than samples.
     pub offset: f64,
-    /// Whether the look's sum is asked for.
+    /// Whether the look has summed all samples, and the sum of those left is asked for.
     pub with_sum: bool,
     /// Whether samples are integers, the sums of which are exact.
     pub integers: bool,
 }
 
-/// A sample that a second pass goes without.
+/// A sample that the first pass rejects where the second pass rejects nothing.
 pub(crate) struct Loss {
-    /// The lane, and the frame of the sample.
+    /// The pixel of the block.
     pub lane: usize,
     pub frame: usize,
-    /// Whether it is the smallest one.
+    /// Whether it is the smallest of its pixel, else the largest.
     pub is_low: bool,
 }
 
@@ -209,8 +209,9 @@ pub fn second_pass<T: Work>(
     });
 }
 
-/// Finds the samples lost in the lanes `marks` of a block, and sets the extremes to those of what
-/// is left. A lost sample has no equal: those are rejected together.
+/// Lists the samples lost in the lanes `marks` of a block, and sets the extremes to those of what is
+/// left. The frame is that of the sample of the same value: no other sample of the lane is equal, or
+/// it would have been rejected along with it.
 #[inline(always)]
 pub(crate) fn losses<S: Source>(
     planes: &[&[u8]],
